@@ -1,0 +1,40 @@
+"""The two ways a Python function becomes machine code.
+
+``kernel`` is an entry: control code calls it with integers (addresses and counts), it releases the
+interpreter lock until it returns, and its code is cached on disk. ``inline`` is a part: it dissolves in
+the kernel that calls it (LLVM's alwaysinline; Numba's own ``inline="always"`` works before typing,
+multiplies compile time and is no faster, so it is never used).
+
+With ``NUMBA_DISABLE_JIT=1`` both return the function as it is: the same code, interpreted, where each
+memory access is checked.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+from wirespeed.jit import cache as _cache  # sets the directory before anything is decorated
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMPILED: bool = not numba.config.DISABLE_JIT
+"""False when ``NUMBA_DISABLE_JIT=1``: kernels then run as plain Python."""
+
+_COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+
+def kernel(function: F) -> F:
+    """Compile ``function`` as an entry called from control code; cached on disk, releases the GIL."""
+    assert _cache.DIRECTORY
+    return numba.njit(cache=True, **_COMMON)(function)  # type: ignore[no-any-return]
+
+
+def inline(function: F) -> F:
+    """Compile ``function`` as a part of each kernel that calls it."""
+    return numba.njit(forceinline=True, **_COMMON)(function)  # type: ignore[no-any-return]
+
+
+def python_function(function: Any) -> Any:
+    """The plain Python function behind a decorated one (or itself)."""
+    return getattr(function, "py_func", function)

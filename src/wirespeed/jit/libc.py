@@ -1,0 +1,98 @@
+"""System calls from kernels, by symbol, without the interpreter.
+
+A function here is one twin: compiled, a direct call of the C library's symbol (cacheable, unlike a ctypes
+pointer); interpreted, the same call through ctypes. All arguments and results are int64; pointers are
+addresses. Only calls a packet path needs are declared; everything else is Python's ``os`` and ``socket``.
+A failing call returns -1 and leaves its reason in ``errno()``.
+"""
+
+import ctypes
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from wirespeed.jit.primitive import i8, i32, i64, primitive
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(symbol: str, count: int) -> Any:
+    def emit(builder: ir.IRBuilder, *values: ir.Value) -> ir.Value:
+        function = builder.module.globals.get(symbol)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(i64, [i64] * count), symbol)
+        return builder.call(function, list(values))
+
+    return primitive(emit, types.int64, *[types.int64] * count)
+
+
+def _through_ctypes(symbol: str, *values: int) -> int:
+    function = getattr(_libc, symbol)
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_int64] * len(values)
+    return int(function(*values))
+
+
+def _narrow(symbol: str, count: int) -> Any:
+    """Like ``_call`` for functions that return a C int: its upper half is not defined in the register."""
+
+    def emit(builder: ir.IRBuilder, *values: ir.Value) -> ir.Value:
+        function = builder.module.globals.get(symbol)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(i32, [i64] * count), symbol)
+        return builder.sext(builder.call(function, list(values)), i64)
+
+    return primitive(emit, types.int64, *[types.int64] * count)
+
+
+def _emit_errno(builder: ir.IRBuilder) -> ir.Value:
+    symbol = "__errno_location"
+    function = builder.module.globals.get(symbol)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(i8.as_pointer(), []), symbol)
+    place = builder.bitcast(builder.call(function, []), i32.as_pointer())
+    return builder.sext(builder.load(place), i64)
+
+
+@primitive(_emit_errno, types.int64)
+def errno() -> int:
+    """The reason of the last failed call of this thread."""
+    return ctypes.get_errno()
+
+
+@_call("read", 3)
+def read(fd: int, address: int, size: int) -> int:
+    """read(2)."""
+    return _through_ctypes("read", fd, address, size)
+
+
+@_call("write", 3)
+def write(fd: int, address: int, size: int) -> int:
+    """write(2)."""
+    return _through_ctypes("write", fd, address, size)
+
+
+@_call("readv", 3)
+def readv(fd: int, vector: int, count: int) -> int:
+    """readv(2): ``vector`` is the address of ``count`` pairs (address, size) of 64-bit words."""
+    return _through_ctypes("readv", fd, vector, count)
+
+
+@_call("writev", 3)
+def writev(fd: int, vector: int, count: int) -> int:
+    """writev(2): see :func:`readv`."""
+    return _through_ctypes("writev", fd, vector, count)
+
+
+@_call("sendto", 6)
+def sendto(fd: int, address: int, size: int, flags: int, to: int, to_size: int) -> int:
+    """sendto(2); with a null address it is the doorbell of a packet socket's transmit ring."""
+    return _through_ctypes("sendto", fd, address, size, flags, to, to_size)
+
+
+@_narrow("poll", 3)
+def poll(descriptors: int, count: int, timeout_ms: int) -> int:
+    """poll(2): ``descriptors`` is the address of ``count`` struct pollfd (8 bytes each)."""
+    check = _through_ctypes("poll", descriptors, count, timeout_ms)
+    return check - (1 << 32) if check >> 31 == 1 else check
