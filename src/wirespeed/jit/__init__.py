@@ -32,7 +32,7 @@ from wirespeed.jit.bits import (
 )
 from wirespeed.jit.cache import DIRECTORY as CACHE_DIRECTORY
 from wirespeed.jit.clock import tsc
-from wirespeed.jit.decorators import COMPILED, inline, kernel, python_function
+from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_function
 from wirespeed.jit.fields import be16, be32, be64, bits, ipv6, le16, le32, le64, mac, u8
 from wirespeed.jit.local import Local, slot, word
 from wirespeed.jit.memory import (
@@ -71,6 +71,7 @@ __all__ = [
     "bswap32",
     "bswap64",
     "check",
+    "cold",
     "compare_exchange",
     "copy",
     "copy64",

@@ -1,11 +1,11 @@
-"""The two ways a Python function becomes machine code.
+"""The ways a Python function becomes machine code.
 
 ``kernel`` is an entry: control code calls it with integers (addresses and counts), it releases the
 interpreter lock until it returns, and its code is cached on disk. ``inline`` is a part: it dissolves in
 the kernel that calls it (LLVM's alwaysinline; Numba's own ``inline="always"`` works before typing,
-multiplies compile time and is no faster, so it is never used).
+multiplies compile time and is no faster, so it is never used). ``cold`` is a part that stays a call.
 
-With ``NUMBA_DISABLE_JIT=1`` both return the function as it is: the same code, interpreted, where each
+With ``NUMBA_DISABLE_JIT=1`` each returns the function as it is: the same code, interpreted, where each
 memory access is checked.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core import types
+from numba.core.typing.templates import builtin_registry
 
 from wirespeed.jit import cache as _cache  # sets the directory before anything is decorated
 
@@ -31,8 +33,24 @@ def kernel(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Compile ``function`` as a part of each kernel that calls it."""
-    return numba.njit(forceinline=True, **_COMMON)(function)  # type: ignore[no-any-return]
+    """Compile ``function`` as a part of each kernel that calls it.
+
+    The function itself stays plain Python: called from control code, from a trace or a debugger, it runs
+    interpreted. Inside a kernel the same name is the compiled part.
+    """
+    return _part(function, forceinline=True)
+
+
+def cold(function: F) -> F:
+    """Compile ``function`` once, as a call: for the rare path, so that it stays out of the hot loop's way."""
+    return _part(function, noinline=True)
+
+
+def _part(function: F, **options: bool) -> F:
+    if COMPILED:
+        dispatcher = numba.njit(**options, **_COMMON)(function)
+        builtin_registry.register_global(function, types.Dispatcher(dispatcher))
+    return function
 
 
 def python_function(function: Any) -> Any:
