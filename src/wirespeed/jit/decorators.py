@@ -46,9 +46,13 @@ def cold(function: F) -> F:
     return _part(function, noinline=True)
 
 
+_parts: list[Any] = []  # Numba's types hold dispatchers weakly; parts live as long as the program
+
+
 def _part(function: F, **options: bool) -> F:
     if COMPILED:
         dispatcher = numba.njit(**options, **_COMMON)(function)
+        _parts.append(dispatcher)
         builtin_registry.register_global(function, types.Dispatcher(dispatcher))
     return function
 
