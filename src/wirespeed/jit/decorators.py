@@ -42,8 +42,8 @@ def inline(function: F) -> F:
 
 
 def cold(function: F) -> F:
-    """Compile ``function`` once, as a call: for the rare path, so that it stays out of the hot loop's way."""
-    return _part(function, noinline=True)
+    """Compile ``function`` as a call, for the rare path or a large one: LLVM inlines it only if it is tiny."""
+    return _part(function)
 
 
 _parts: list[Any] = []  # Numba's types hold dispatchers weakly; parts live as long as the program
@@ -51,7 +51,7 @@ _parts: list[Any] = []  # Numba's types hold dispatchers weakly; parts live as l
 
 def _part(function: F, **options: bool) -> F:
     if COMPILED:
-        dispatcher = numba.njit(**options, **_COMMON)(function)
+        dispatcher = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options, **_COMMON)(function)
         _parts.append(dispatcher)
         builtin_registry.register_global(function, types.Dispatcher(dispatcher))
     return function
