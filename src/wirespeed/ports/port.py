@@ -1,0 +1,137 @@
+"""Ports: where packets come in and go out.
+
+A driver is a subclass of :class:`Port`: declared options, a ``receive`` and a ``transmit`` function that the
+workers' loop calls, and control code that opens, counts and closes. ``ws.port("kind:...")`` makes one; nothing
+is opened before a graph starts, so that a graph can be built, drawn and checked anywhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+from wirespeed.errors import PortError
+from wirespeed.mem.pool import Pool
+from wirespeed.ports.options import nearest, parse_options
+from wirespeed.ports.queue import Queue
+
+KINDS: dict[str, str] = {
+    "af_packet": "wirespeed.ports.af_packet:AfPacket",
+    "generator": "wirespeed.ports.generator:Generator",
+    "host": "wirespeed.ports.host:Host",
+    "null": "wirespeed.ports.null:Null",
+    "pcap": "wirespeed.ports.pcap:Pcap",
+    "ring": "wirespeed.ports.ring:RingPort",
+    "sink": "wirespeed.ports.null:Sink",
+    "tap": "wirespeed.ports.tap:Tap",
+}
+"""Every kind of port and the class that drives it."""
+
+
+@dataclass(frozen=True)
+class PortStats:
+    """A port's counters, all queues together."""
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    rx_dropped: int = 0
+    rx_errors: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    tx_dropped: int = 0
+    tx_errors: int = 0
+
+
+class Port:
+    """One port of a graph.
+
+    Attributes:
+        spec: the text it was made from; also how reports call it.
+        receive, transmit: the driver's functions for the packet path (see :mod:`wirespeed.ports.queue`);
+            None where the driver has no such direction. :meth:`open` may choose between several.
+        rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
+            fewer queues than workers is polled by some of them, which spread the packets in software.
+    """
+
+    Options: ClassVar[type[Any]]
+    receive: Callable[..., Any] | None = None
+    transmit: Callable[..., Any] | None = None
+    rx_queues: int = 1
+    tx_queues: int = 1
+
+    def __init__(self, spec: str, options: Any) -> None:
+        self.spec = spec
+        self.options = options
+        self.name = spec
+        self.rx: list[int] = []
+        self.tx: list[int] = []
+
+    # Control code calls these, in this order -----------------------------------------------------------
+
+    def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
+        """Open the device and lay out queue records: their addresses go to ``self.rx`` and ``self.tx``.
+
+        Args:
+            pool: where received packets come from.
+            rx_queues, tx_queues: how many are wanted; 0 when the graph does not use that direction.
+
+        Raises:
+            PortError: it cannot be opened; the message says why and what to do.
+        """
+        raise PortError(f"port {self.spec!r} cannot be opened")
+
+    def descriptors(self, queue: int) -> list[int]:
+        """File descriptors that become readable when receive queue ``queue`` has something.
+
+        Empty when polling is the only way to know: the worker then never sleeps long.
+        """
+        return []
+
+    def refresh(self) -> None:
+        """Bring counters that the device keeps (kernel drops) up to date. Called by control code now and then."""
+
+    def fault(self) -> str:
+        """What went wrong with the input after all packets before it were delivered; empty if nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Finish files, close descriptors, free memory. Called once, after the workers stopped."""
+
+    # ---------------------------------------------------------------------------------------------------
+
+    def stats(self) -> PortStats:
+        """Counters now."""
+        rx = [Queue(address) for address in self.rx]
+        tx = [Queue(address) for address in self.tx]
+        return PortStats(
+            rx_packets=sum(queue.packets for queue in rx),
+            rx_bytes=sum(queue.bytes for queue in rx),
+            rx_dropped=sum(queue.dropped for queue in rx),
+            rx_errors=sum(queue.errors for queue in rx),
+            tx_packets=sum(queue.packets for queue in tx),
+            tx_bytes=sum(queue.bytes for queue in tx),
+            tx_dropped=sum(queue.dropped for queue in tx),
+            tx_errors=sum(queue.errors for queue in tx),
+        )
+
+    def __rshift__(self, other: Any) -> Any:
+        from wirespeed.graph.wiring import chain
+
+        return chain(self, other)
+
+    def __repr__(self) -> str:
+        return f"<port {self.spec}>"
+
+
+def port(spec: str) -> Port:
+    """The port that ``spec`` describes: ``kind:what,option=value,...`` (see ``wirespeed ports --help``).
+
+    Raises:
+        PortError: no such kind, an unknown option or a bad value.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in KINDS:
+        raise PortError(f"no port is called {kind!r} (in {spec!r}); {nearest(kind, list(KINDS))}")
+    module, _, name = KINDS[kind].partition(":")
+    driver: type[Port] = getattr(import_module(module), name)
+    return driver(spec, parse_options(spec, rest, driver.Options))
