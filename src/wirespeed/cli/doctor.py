@@ -69,7 +69,10 @@ def render(findings: list[Finding]) -> Table:
     """The findings as a table; the remedy stands below what it mends, whole, to be copied."""
     lacking = sum(finding.verdict in ("warn", "missing") for finding in findings)
     caption = "nothing to mend" if not lacking else f"{lacking} could be better; wirespeed runs regardless"
-    table = Table("", "topic", "here", caption=caption, box=None, padding=(0, 1), title_justify="left")
+    table = Table(caption=caption, box=None, padding=(0, 1))
+    table.add_column("")
+    table.add_column("topic", no_wrap=True)
+    table.add_column("here", overflow="fold")  # a command with an ellipsis in it is no command
     for finding in findings:
         colour = _COLOURS[finding.verdict]
         table.add_row(f"[{colour}]{finding.verdict}[/]", finding.topic, _plain(finding.have))
@@ -109,9 +112,7 @@ def _cores() -> Iterator[Finding]:
         "cores",
         f"{have}; {placement.why}",
         "warn" if placement.shared else "ok",
-        "give the machine (or the cpuset) a second core: a worker polls on one alone"
-        if placement.shared
-        else "",
+        "give the machine, or the cpuset, a second core" if placement.shared else "",
     )
     apart = cores.isolated()
     free = sysfs.ranges(online[1:]) if len(online) > 1 else ""
@@ -131,14 +132,14 @@ def _cores() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
+    memory = sum(node.memory_bytes for node in numa.nodes())
     for page in hugepages.page_sizes():
         if page.size not in (2 << 20, 1 << 30):
             continue
         small = page.size == 2 << 20
-        wanted = 512 if small else 1
-        remedy = f"echo {wanted + page.total} > /sys/kernel/mm/hugepages/hugepages-{page.size >> 10}kB/nr_hugepages"
-        if small:
-            remedy = f"sysctl -w vm.nr_hugepages={wanted + page.total}"
+        more = page.total + (min(512, max(memory // 4 // page.size, 1)) if small else 1)
+        folder = f"/sys/kernel/mm/hugepages/hugepages-{page.size >> 10}kB"
+        remedy = f"sysctl -w vm.nr_hugepages={more}" if small else f"echo {more} > {folder}/nr_hugepages"
         lacking: Verdict = "warn" if small else "info"  # a GiB at a time pays only for very large tables
         yield Finding(
             f"huge pages {page.name}",
@@ -163,8 +164,8 @@ def _memory() -> Iterator[Finding]:
 def _privileges() -> Iterator[Finding]:
     have = privileges.capabilities()
     wanted = ("CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_IPC_LOCK", "CAP_SYS_NICE", "CAP_PERFMON", "CAP_BPF")
-    lacking = [name for name in wanted if name not in have and "CAP_SYS_ADMIN" not in have]
-    lacking += [name for name in wanted[:4] if name not in have and name not in lacking]
+    implied = {"CAP_PERFMON", "CAP_BPF"} if "CAP_SYS_ADMIN" in have else set()  # as before Linux 5.8
+    lacking = [name for name in wanted if name not in have | implied]
     yield Finding(
         "privileges",
         ("root" if privileges.is_root() else f"user {os.geteuid()}")
@@ -196,9 +197,7 @@ def _time() -> Iterator[Finding]:
         "TSC",
         "invariant" if invariant else "may change speed or stop: times are unreliable",
         "ok" if invariant else "warn",
-        ""
-        if invariant
-        else "show it to the guest (QEMU: -cpu host,+invtsc), or use a CPU with an invariant TSC",
+        "" if invariant else "show it to the guest (QEMU: -cpu host,+invtsc)",
     )
     with perf.PerfCounters.open() as counters:
         missing, _, remedy = counters.reason.partition(": ")
