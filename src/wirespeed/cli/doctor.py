@@ -166,12 +166,14 @@ def _privileges() -> Iterator[Finding]:
     wanted = ("CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_IPC_LOCK", "CAP_SYS_NICE", "CAP_PERFMON", "CAP_BPF")
     implied = {"CAP_PERFMON", "CAP_BPF"} if "CAP_SYS_ADMIN" in have else set()  # as before Linux 5.8
     lacking = [name for name in wanted if name not in have | implied]
+    grants = " ".join(f"--cap-add={name.removeprefix('CAP_')}" for name in lacking)
+    remedy = f"start the container with {grants}" if privileges.is_root() else "run with sudo"
     yield Finding(
         "privileges",
         ("root" if privileges.is_root() else f"user {os.geteuid()}")
         + (f", without {', '.join(lacking)}" if lacking else ", all capabilities for ports and counters"),
         "warn" if lacking else "ok",
-        "run as root (sudo), in a container with --cap-add for each" if lacking else "",
+        remedy if lacking else "",
     )
     limit = privileges.memlock()
     unlimited = limit.soft_bytes == privileges.UNLIMITED

@@ -46,10 +46,17 @@ class Nic:
 
 
 def interfaces(root: Path = sysfs.ROOT) -> tuple[Nic, ...]:
-    """All interfaces of this network namespace, physical ones first, then by name."""
+    """All interfaces of this network namespace, physical ones first, then by name.
+
+    /sys shows the namespace it was mounted in. After ``unshare -n`` (not ``ip netns exec``, which mounts it
+    anew) only the names are this namespace's, and details of interfaces that /sys lacks are unknown.
+    """
     base = root / "sys/class/net"
-    # bonding puts a plain file, bonding_masters, among them
-    found = [_read(base / name) for name in sysfs.names(base) if (base / name).is_dir()]
+    # Else, from the directory, where bonding puts a plain file (bonding_masters) among the interfaces.
+    names = [name for name in sysfs.names(base) if (base / name).is_dir()]
+    if root == sysfs.ROOT:
+        names = [name for _, name in socket.if_nameindex()]
+    found = [_read(base / name) for name in names]
     return tuple(sorted(found, key=lambda nic: (nic.virtual, nic.name)))
 
 
