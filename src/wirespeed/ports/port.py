@@ -14,6 +14,7 @@ from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.queue import Queue
+from wirespeed.ports.wiring import Joinable
 
 KINDS: dict[str, str] = {
     "af_packet": "wirespeed.ports.af_packet:AfPacket",
@@ -42,7 +43,7 @@ class PortStats:
     tx_errors: int = 0
 
 
-class Port:
+class Port(Joinable):
     """One port of a graph.
 
     Attributes:
@@ -113,11 +114,6 @@ class Port:
             tx_dropped=sum(queue.dropped for queue in tx),
             tx_errors=sum(queue.errors for queue in tx),
         )
-
-    def __rshift__(self, other: Any) -> Any:
-        from wirespeed.graph.wiring import chain
-
-        return chain(self, other)
 
     def __repr__(self) -> str:
         return f"<port {self.spec}>"
