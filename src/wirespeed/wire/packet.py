@@ -1,0 +1,126 @@
+"""The packet a node sees: its headers by name, its length, and room to grow in front and behind.
+
+Compiled, a packet is a handful of registers (:class:`wirespeed.jit.Local`); interpreted, an ordinary object.
+The bytes stay where they are: methods that change the packet's extent move ``desc``, ``start`` and ``end``
+within the cell, never outside it, and find the headers anew.
+"""
+
+from typing import Any
+
+from wirespeed.jit import Local, slot, word
+from wirespeed.mem.descriptor import (
+    CELL,
+    CELL_HEADER,
+    CHAINED,
+    META,
+    CellHeader,
+    header_of,
+    length_of,
+    offset_of,
+    with_data,
+)
+from wirespeed.wire.arp import Arp
+from wirespeed.wire.ethernet import Ethernet
+from wirespeed.wire.icmp import Icmp, Icmp6
+from wirespeed.wire.ipv4 import Ipv4
+from wirespeed.wire.ipv6 import Ipv6
+from wirespeed.wire.parse import parse_transport
+from wirespeed.wire.payload import Payload
+from wirespeed.wire.tcp import Tcp
+from wirespeed.wire.udp import Udp
+from wirespeed.wire.vlan import Vlan
+
+
+class Packet(Local):
+    """A packet in the hands of a node."""
+
+    desc = word()  # the 64-bit descriptor (wirespeed.mem.descriptor)
+    cells = word()  # address of cell 0
+    port = word()  # index of the port it came in by
+    start = word()  # address of the first byte
+    end = word()  # address after the last byte of the first segment
+
+    eth = slot(Ethernet)
+    vlan = slot(Vlan)  # the outer tag
+    qinq = slot(Vlan)  # the inner tag, when there are two
+    ethertype = word()  # of what follows the tags
+    l3 = word()  # address of what follows the tags
+
+    arp = slot(Arp)
+    ipv4 = slot(Ipv4)
+    ipv6 = slot(Ipv6)
+    ip_bytes = word()  # length of the IP packet, header included; may exceed the first segment
+
+    protocol = word()  # transport protocol, behind extension headers
+    l4 = word()  # address of the transport header; 0 in later fragments
+    icmp = slot(Icmp)
+    icmp6 = slot(Icmp6)
+    udp = slot(Udp)
+    tcp = slot(Tcp)
+    limit = word()  # address after the last byte of the content: padding is beyond, other segments too
+    payload = slot(Payload)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole packet, over all its segments."""
+        if self.desc & CHAINED != 0:
+            return CellHeader(header_of(self.cells, self.desc)).length  # type: ignore[no-any-return]
+        return self.end - self.start  # type: ignore[no-any-return]
+
+    def parse(self) -> None:
+        """Find the headers anew, after their bytes were rewritten into others."""
+        parse_transport(self)
+
+    def prepend(self, count: int) -> int:
+        """Grow by ``count`` bytes in front; 0 when the headroom is too small (nothing changes), else 1.
+
+        The new bytes are whatever lay there. Headers are found anew; write yours, then call ``parse()``.
+        """
+        offset = offset_of(self.desc)
+        if count < 0 or offset - count < CELL_HEADER:
+            return 0
+        self._extend_front(count)
+        return 1
+
+    def adjust(self, count: int) -> int:
+        """Take ``count`` bytes off the front; 0 when the first segment is shorter (nothing changes), else 1."""
+        if count < 0 or count > self.end - self.start:
+            return 0
+        self._extend_front(-count)
+        return 1
+
+    def append(self, count: int) -> int:
+        """Grow by ``count`` bytes behind; 0 when the cell is full or the packet is chained, else 1."""
+        length = length_of(self.desc)
+        offset = offset_of(self.desc)
+        if count < 0 or self.desc & CHAINED != 0 or offset + length + count > CELL:
+            return 0
+        self.desc = with_data(self.desc, offset, length + count)
+        parse_transport(self)
+        return 1
+
+    def trim(self, count: int) -> int:
+        """Take ``count`` bytes off the end; 0 when it is shorter or chained (nothing changes), else 1."""
+        length = length_of(self.desc)
+        if count < 0 or self.desc & CHAINED != 0 or count > length:
+            return 0
+        self.desc = with_data(self.desc, offset_of(self.desc), length - count)
+        parse_transport(self)
+        return 1
+
+    def _extend_front(self, count: int) -> None:
+        """Move the start back by ``count``, which may be negative; what counts from the start follows."""
+        desc = self.desc
+        if desc & (CHAINED | META) != 0:
+            line = CellHeader(header_of(self.cells, desc))
+            if desc & CHAINED != 0:
+                line.length += count
+            if desc & META != 0:
+                line.checksum_start += count
+                line.headers_length += count
+        self.desc = with_data(desc, offset_of(desc) - count, length_of(desc) + count)
+        parse_transport(self)
+
+    def __getitem__(self, header: Any) -> Any:
+        """The view of a header class: ``pkt[Telemetry]``; absent when it is not there."""
+        return header.finder()(self)
