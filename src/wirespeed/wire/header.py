@@ -88,19 +88,15 @@ class Header(View):
                 f"{cls.__name__} is found by the parser and cannot be bound: "
                 f"derive from it (class Inner{cls.__name__}({cls.__name__})) and bind that"
             )
+        where = f"{cls.__name__}.bind({getattr(carrier, '__name__', repr(carrier))})"
         if not (isinstance(carrier, type) and issubclass(carrier, Header)) or carrier is Header:
-            shown = getattr(carrier, "__name__", repr(carrier))
-            raise BindError(f"{cls.__name__}.bind({shown}): a carrier is a class derived from Header")
+            raise BindError(f"{where}: a carrier is a class derived from Header")
         if carrier is cls or cls in _ancestry(carrier):
-            raise BindError(
-                f"{cls.__name__}.bind({carrier.__name__}): {carrier.__name__} is inside {cls.__name__}"
-            )
+            raise BindError(f"{where}: {carrier.__name__} is itself inside {cls.__name__}")
         if not carrier.FOUND and not carrier.bindings:
-            raise BindError(
-                f"{cls.__name__}.bind({carrier.__name__}): nothing carries {carrier.__name__} yet; bind it first"
-            )
+            raise BindError(f"{where}: nothing carries {carrier.__name__} yet; bind it first")
         for name, value in conditions.items():
-            _check_condition(cls, carrier, name, value)
+            _check_condition(where, carrier, name, value)
         binding = Binding(carrier, tuple(sorted(conditions.items())))
         if binding in cls.bindings:
             raise BindError(f"{cls.__name__} is already bound to {_describe(binding)}")
@@ -129,14 +125,9 @@ class Header(View):
         if cls.FOUND:
             return f"def {name}(pkt):\n    return pkt.{cls.FOUND.slot}\n"
         if not cls.bindings:
-            raise BindError(
-                f"{cls.__name__} is not bound to what carries it: call {cls.__name__}.bind(...) first"
-            )
-        lines = [
-            f"def {name}(pkt):",
-            f'    """{cls.__name__}: {" or ".join(map(_describe, cls.bindings))}."""',
-        ]
-        lines += ["    address = 0"]
+            raise BindError(f"{cls.__name__}: nothing carries it; call {cls.__name__}.bind(Carrier) first")
+        ways = " or ".join(map(_describe, cls.bindings))
+        lines = [f"def {name}(pkt):", f'    """{cls.__name__}: {ways}."""', "    address = 0"]
         for index, binding in enumerate(cls.bindings):
             lines += _search(cls, binding, index)
         lines += ["    return maybe(address)", ""]
@@ -167,16 +158,14 @@ def _way(cls: type[Header]) -> Found:
     return max(ways, key=lambda way: way.level)
 
 
-def _check_condition(cls: type[Header], carrier: type[Header], name: str, value: Any) -> None:
+def _check_condition(where: str, carrier: type[Header], name: str, value: Any) -> None:
     known = [*carrier.fields, *(carrier.FOUND.conditions if carrier.FOUND else {})]
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-        raise BindError(
-            f"{cls.__name__}.bind({carrier.__name__}): {carrier.__name__} has no field {name!r}; {hint}"
-        )
+        raise BindError(f"{where}: {carrier.__name__} has no field {name!r}; {hint}")
     if not isinstance(value, int):
-        raise BindError(f"{cls.__name__}.bind({carrier.__name__}): {name}={value!r} must be an integer")
+        raise BindError(f"{where}: {name}={value!r} must be an integer")
 
 
 def _describe(binding: Binding) -> str:
@@ -189,17 +178,15 @@ def _search(cls: type[Header], binding: Binding, index: int) -> list[str]:
     found, view = carrier.FOUND, f"{carrier.__name__.lower()}_{index}"
     reach = f"pkt.{found.slot}" if found else f"find_{carrier.__name__.lower()}_{carrier._serial}(pkt)"
     aliases = found.conditions if found else {}
-    tests = [
-        view,
-        *(f"{aliases.get(name) or f'{view}.{name}'} == {value}" for name, value in binding.conditions),
-    ]
+    terms = ((aliases.get(name, f"{view}.{name}"), value) for name, value in binding.conditions)
+    tests = [view, *(f"{term} == {value}" for term, value in terms)]
     inside = f"pkt.{found.inside}" if found and found.inside else f"{view}.address + {view}.header_bytes"
     # A content word of 0 says there is none; a user's header_bytes may be anything.
     return [
         f"    {view} = {reach}",
         f"    if address == 0 and {' and '.join(tests)}:",
         f"        inside = {inside}",
-        f"        if {view}.address <= inside and inside + {cls.SIZE} <= pkt.{way.bound}:",
+        f"        if {view}.address <= inside and inside <= pkt.{way.bound} - {cls.SIZE}:",
         "            address = inside",
     ]
 

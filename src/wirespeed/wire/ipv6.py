@@ -29,7 +29,7 @@ EXTENSIONS_MAX = 8
 """Extension headers walked before a packet is left without a transport header."""
 
 WHOLE, FIRST_FRAGMENT, NO_TRANSPORT = 0, 1, 2
-"""What the walk found: a whole packet, the first fragment of one, or nothing that starts a transport header."""
+"""What the walk found: a whole packet, the first fragment of one, or no transport header."""
 
 _EXTENSIONS = (
     1 << PROTOCOL_HOP_BY_HOP
@@ -115,7 +115,8 @@ def skip_extensions(at: int, end: int, protocol: int) -> tuple[int, int, int]:
     ``what`` is WHOLE, FIRST_FRAGMENT or NO_TRANSPORT. At most EXTENSIONS_MAX headers, all before ``end``.
     """
     what = WHOLE
-    for _ in range(EXTENSIONS_MAX):
+    # An address is never negative; the compiler, not knowing, keeps this one loop instead of eight copies.
+    for _ in range(EXTENSIONS_MAX + (at >> 62)):
         if what == NO_TRANSPORT or not is_extension(protocol):
             break
         if end - at < 8:

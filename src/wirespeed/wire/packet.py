@@ -83,7 +83,7 @@ class Packet(Local):
         return 1
 
     def adjust(self, count: int) -> int:
-        """Take ``count`` bytes off the front; 0 when the first segment is shorter (nothing changes), else 1."""
+        """Take ``count`` bytes off the front; 0 when the segment is shorter (nothing changes), else 1."""
         if count < 0 or count > self.end - self.start:
             return 0
         self._extend_front(-count)

@@ -60,31 +60,34 @@ LEVEL: dict[str, int] = {
 @inline
 def parse_frame(pkt: "Packet") -> None:
     """Where the packet starts and where its first segment ends."""
-    start = address_of(pkt.cells, pkt.desc)
-    pkt.start = start
-    pkt.end = start + length_of(pkt.desc)
-    _clear(pkt)
+    _frame(pkt)
+    _no_link(pkt)
+    _no_network(pkt)
+    _no_transport(pkt)
 
 
 @inline
 def parse_link(pkt: "Packet") -> None:
     """Ethernet and its VLAN tags."""
-    parse_frame(pkt)
+    _frame(pkt)
     _link(pkt)
+    _no_network(pkt)
+    _no_transport(pkt)
 
 
 @inline
 def parse_network(pkt: "Packet") -> None:
     """ARP, IPv4 or IPv6."""
-    parse_frame(pkt)
+    _frame(pkt)
     _link(pkt)
     _network(pkt)
+    _no_transport(pkt)
 
 
 @inline
 def parse_transport(pkt: "Packet") -> None:
     """Everything: ICMP, UDP or TCP, and the payload."""
-    parse_frame(pkt)
+    _frame(pkt)
     _link(pkt)
     _network(pkt)
     _transport(pkt)
@@ -93,26 +96,15 @@ def parse_transport(pkt: "Packet") -> None:
 PARSERS = (parse_frame, parse_link, parse_network, parse_transport)
 """By level."""
 
+# Each stage computes plain integers and stores every attribute once, at its end. Stores under a condition
+# would be merged by LLVM into one store through a computed pointer, and the packet would live in memory.
+
 
 @inline
-def _clear(pkt: "Packet") -> None:
-    pkt.ethertype = 0
-    pkt.l3 = 0
-    pkt.ip_bytes = 0
-    pkt.protocol = 0
-    pkt.l4 = 0
-    pkt.limit = pkt.end
-    pkt.eth = Ethernet(0)
-    pkt.vlan = Vlan(0)
-    pkt.qinq = Vlan(0)
-    pkt.arp = Arp(0)
-    pkt.ipv4 = Ipv4(0)
-    pkt.ipv6 = Ipv6(0)
-    pkt.icmp = Icmp(0)
-    pkt.icmp6 = Icmp6(0)
-    pkt.udp = Udp(0)
-    pkt.tcp = Tcp(0)
-    pkt.payload = Payload(0)
+def _frame(pkt: "Packet") -> None:
+    start = address_of(pkt.cells, pkt.desc)
+    pkt.start = start
+    pkt.end = start + length_of(pkt.desc)
 
 
 @inline
@@ -124,69 +116,91 @@ def is_tag(ethertype: int) -> bool:
 @inline
 def _link(pkt: "Packet") -> None:
     start, end = pkt.start, pkt.end
-    if end - start < 14:
-        return
-    eth = Ethernet(start)
-    ethertype = eth.ethertype
-    l3 = start + 14
-    pkt.eth = eth
-    # IPv4 first: one comparison decides for most packets, here and in _network.
-    if ethertype != ETHERTYPE_IPV4:
-        if is_tag(ethertype) and end - l3 >= 4:
-            outer = Vlan(l3)
-            pkt.vlan = outer
-            ethertype = outer.ethertype
-            l3 += 4
+    eth = vlan = qinq = ethertype = l3 = 0
+    if end - start >= 14:
+        eth = start
+        ethertype = Ethernet(start).ethertype
+        l3 = start + 14
+        # IPv4 first: one comparison decides for most packets, here and in _network.
+        if ethertype != ETHERTYPE_IPV4:
             if is_tag(ethertype) and end - l3 >= 4:
-                inner = Vlan(l3)
-                pkt.qinq = inner
-                ethertype = inner.ethertype
+                vlan = l3
+                ethertype = Vlan(l3).ethertype
                 l3 += 4
+                if is_tag(ethertype) and end - l3 >= 4:
+                    qinq = l3
+                    ethertype = Vlan(l3).ethertype
+                    l3 += 4
+    pkt.eth = Ethernet(eth)
+    pkt.vlan = Vlan(vlan)
+    pkt.qinq = Vlan(qinq)
     pkt.ethertype = ethertype
     pkt.l3 = l3
+
+
+@inline
+def _no_link(pkt: "Packet") -> None:
+    pkt.eth = Ethernet(0)
+    pkt.vlan = Vlan(0)
+    pkt.qinq = Vlan(0)
+    pkt.ethertype = 0
+    pkt.l3 = 0
 
 
 @inline
 def _network(pkt: "Packet") -> None:
     l3, ethertype = pkt.l3, pkt.ethertype
     room = pkt.end - l3
+    arp = ipv4 = ipv6 = ip_bytes = 0
     if ethertype == ETHERTYPE_IPV4:
         if room >= 20:
             ip = Ipv4(l3)
             first, total = ip.version_ihl, ip.total_length
             header = (first & 15) * 4
             # RFC 1122 section 3.2.1.1, RFC 1812 section 5.2.2: version 4, IHL at least 5, lengths that agree.
-            if (first >= 0x45) & (first <= 0x4F) & (header <= room):
-                if total > room or total == 0:
-                    total = _length_over_segments(pkt, l3, total)
+            good = (first >= 0x45) & (first <= 0x4F)
+            if good & (header <= total) & (total <= room):
+                ipv4, ip_bytes = l3, total
+            elif good & (header <= room) & (pkt.desc & CHAINED != 0):
+                total = _length_over_segments(pkt, l3, total)
                 if total >= header:
-                    pkt.ipv4 = ip
-                    pkt.ip_bytes = total
+                    ipv4, ip_bytes = l3, total
     elif ethertype == ETHERTYPE_IPV6:
         if room >= 40:
-            ip6 = Ipv6(l3)
-            if ip6.version == 6:
-                bytes6 = ip6.payload_length + 40
-                if bytes6 > room or bytes6 == 40:
-                    bytes6 = _jumbo_or_plain(pkt, l3, bytes6, room)
-                if bytes6 >= 40:
-                    pkt.ipv6 = ip6
-                    pkt.ip_bytes = bytes6
+            header6 = Ipv6(l3)
+            total = header6.payload_length + 40
+            if header6.version == 6:
+                if pkt.desc & CHAINED != 0 and (total > room or total == 40):
+                    total = _length_over_segments(pkt, l3, total if total > 40 else 0)
+                    ipv6, ip_bytes = l3, max(total, 40)
+                elif total <= room:
+                    ipv6, ip_bytes = l3, total
     elif ethertype == ETHERTYPE_ARP:
         if room >= 28:
-            arp = Arp(l3)
-            if (arp.htype == 1) & (arp.ptype == ETHERTYPE_IPV4) & (arp.hlen == 6) & (arp.plen == 4):
-                pkt.arp = arp
+            header_arp = Arp(l3)
+            kinds = (header_arp.htype == 1) & (header_arp.ptype == ETHERTYPE_IPV4)
+            if kinds & (header_arp.hlen == 6) & (header_arp.plen == 4):
+                arp = l3
+    pkt.arp = Arp(arp)
+    pkt.ipv4 = Ipv4(ipv4)
+    pkt.ipv6 = Ipv6(ipv6)
+    pkt.ip_bytes = ip_bytes
+
+
+@inline
+def _no_network(pkt: "Packet") -> None:
+    pkt.arp = Arp(0)
+    pkt.ipv4 = Ipv4(0)
+    pkt.ipv6 = Ipv6(0)
+    pkt.ip_bytes = 0
 
 
 @inline
 def _length_over_segments(pkt: "Packet", l3: int, claimed: int) -> int:
-    """The length of an IP packet that does not end in its first segment; 0 when it lies.
+    """The length of an IP packet that does not end in the first segment of its chain; 0 when it lies.
 
     A super-packet (segmentation offload) may be too long for the 16-bit field, which is then 0.
     """
-    if pkt.desc & CHAINED == 0:
-        return 0
     line = CellHeader(header_of(pkt.cells, pkt.desc))
     real = line.length - (l3 - pkt.start)
     if claimed == 0:
@@ -195,61 +209,70 @@ def _length_over_segments(pkt: "Packet", l3: int, claimed: int) -> int:
 
 
 @inline
-def _jumbo_or_plain(pkt: "Packet", l3: int, claimed: int, room: int) -> int:
-    """As :func:`_length_over_segments`, for IPv6: there a payload length of 0 is also just an empty packet."""
-    if claimed > 40:
-        return _length_over_segments(pkt, l3, claimed)
-    real = _length_over_segments(pkt, l3, 0)
-    return real if real > 40 else 40
+def _transport(pkt: "Packet") -> None:
+    end, l3 = pkt.end, pkt.l3
+    icmp = icmp6 = udp = tcp = l4 = protocol = after = 0
+    limit = end
+    what = NO_TRANSPORT
+    ipv4, ipv6 = pkt.ipv4.address, pkt.ipv6.address
+    if ipv4 != 0:
+        ip = Ipv4(ipv4)
+        protocol = ip.protocol
+        after = l3 + (ip.version_ihl & 15) * 4
+        limit = min(l3 + pkt.ip_bytes, end)
+        fragment = ip.flags_fragment
+        what = WHOLE
+        if fragment & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS) != 0:
+            what = FIRST_FRAGMENT if fragment & IPV4_FRAGMENT_OFFSET == 0 else NO_TRANSPORT
+    elif ipv6 != 0:
+        limit = min(l3 + pkt.ip_bytes, end)
+        protocol, after, what = skip_extensions(l3 + 40, limit, Ipv6(ipv6).next_header)
+    elif pkt.arp.address == 0 and l3 != 0:
+        after = l3
+    else:
+        after = end
+    if what != NO_TRANSPORT:
+        l4 = after
+        room = limit - l4
+        if protocol == PROTOCOL_UDP:
+            if room >= 8:
+                length = Udp(l4).length
+                # RFC 768; the length of a first fragment is that of the whole datagram.
+                if length >= 8 and (length <= l3 + pkt.ip_bytes - l4 or what == FIRST_FRAGMENT):
+                    udp = l4
+                    limit = min(l4 + length, limit)
+                    after = l4 + 8
+        elif protocol == PROTOCOL_TCP:
+            if room >= 20:
+                header = Tcp(l4).data_offset * 4
+                if (header >= 20) & (header <= room):
+                    tcp = l4
+                    after = l4 + header
+        elif protocol == PROTOCOL_ICMP:
+            if ipv4 != 0 and room >= 8:
+                icmp = l4
+                after = l4 + 8
+        elif protocol == PROTOCOL_ICMP6:
+            if ipv4 == 0 and room >= 8:
+                icmp6 = l4
+                after = l4 + 8
+    pkt.protocol = protocol
+    pkt.l4 = l4
+    pkt.icmp = Icmp(icmp)
+    pkt.icmp6 = Icmp6(icmp6)
+    pkt.udp = Udp(udp)
+    pkt.tcp = Tcp(tcp)
+    pkt.limit = limit
+    pkt.payload = Payload(pack_payload(after, limit))
 
 
 @inline
-def _transport(pkt: "Packet") -> None:
-    end, l3 = pkt.end, pkt.l3
-    if pkt.ipv4:
-        ip = Ipv4(l3)
-        protocol = ip.protocol
-        at = l3 + (ip.version_ihl & 15) * 4
-        limit = min(l3 + pkt.ip_bytes, end)
-        what = WHOLE
-        fragment = ip.flags_fragment
-        if fragment & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS) != 0:
-            what = FIRST_FRAGMENT if fragment & IPV4_FRAGMENT_OFFSET == 0 else NO_TRANSPORT
-    elif pkt.ipv6:
-        limit = min(l3 + pkt.ip_bytes, end)
-        protocol, at, what = skip_extensions(l3 + 40, limit, Ipv6(l3).next_header)
-    else:
-        if pkt.eth and not pkt.arp:
-            pkt.payload = Payload(pack_payload(l3, end))
-        return
-    pkt.protocol = protocol
-    pkt.limit = limit
-    after = at
-    if what != NO_TRANSPORT:
-        pkt.l4 = at
-        room = limit - at
-        if protocol == PROTOCOL_UDP:
-            if room >= 8:
-                udp = Udp(at)
-                length = udp.length
-                # RFC 768; the length of a first fragment is that of the whole datagram.
-                if length >= 8 and (l3 + pkt.ip_bytes - at >= length or what == FIRST_FRAGMENT):
-                    pkt.udp = udp
-                    pkt.limit = limit = min(at + length, limit)
-                    after = at + 8
-        elif protocol == PROTOCOL_TCP:
-            if room >= 20:
-                tcp = Tcp(at)
-                header = tcp.data_offset * 4
-                if (header >= 20) & (header <= room):
-                    pkt.tcp = tcp
-                    after = at + header
-        elif protocol == PROTOCOL_ICMP:
-            if pkt.ipv4 and room >= 8:
-                pkt.icmp = Icmp(at)
-                after = at + 8
-        elif protocol == PROTOCOL_ICMP6:
-            if pkt.ipv6 and room >= 8:
-                pkt.icmp6 = Icmp6(at)
-                after = at + 8
-    pkt.payload = Payload(pack_payload(after, limit))
+def _no_transport(pkt: "Packet") -> None:
+    pkt.protocol = 0
+    pkt.l4 = 0
+    pkt.icmp = Icmp(0)
+    pkt.icmp6 = Icmp6(0)
+    pkt.udp = Udp(0)
+    pkt.tcp = Tcp(0)
+    pkt.limit = pkt.end
+    pkt.payload = Payload(0)

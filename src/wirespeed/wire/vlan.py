@@ -1,6 +1,6 @@
 """VLAN tags, IEEE 802.1Q: four bytes between the source address and the ethertype.
 
-The tag's TPID stands where the frame's ethertype was; the view starts behind it, as struct rte_vlan_hdr does::
+The tag's TPID stands where the frame's ethertype was; the view starts behind it, like rte_vlan_hdr::
 
      0                             16
     +-----+-+----------------------+----------------------+
