@@ -79,7 +79,7 @@ def _ask(slot: int, period: int) -> None:
 
 @kernel
 def _answer(slot: int) -> int:
-    return load_acquire(slot + _ANSWERED)
+    return int(load_acquire(slot + _ANSWERED))
 
 
 class Grace:

@@ -62,7 +62,7 @@ class Ring(View):
     def count(self) -> int:
         """Elements in the ring now; anyone may ask, and it may change at once."""
         consumed = load_acquire(self.address + 264)  # first: the difference is then never negative
-        return load_acquire(self.address + 136) - consumed
+        return int(load_acquire(self.address + 136) - consumed)
 
     @property
     def free(self) -> int:
@@ -73,7 +73,7 @@ class Ring(View):
     @property
     def scratch(self) -> int:
         """Address of the slot that a sole producer fills next: a word it may use until it enqueues."""
-        return self.address + 384 + (self.producer_head & self.mask) * 8
+        return int(self.address + 384 + (self.producer_head & self.mask) * 8)
 
     @staticmethod
     def bytes_needed(size: int) -> int:
