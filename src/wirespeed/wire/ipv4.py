@@ -16,6 +16,7 @@
     |                      destination address                      |
     +---------------------------------------------------------------+
 """
+# mypy: no-warn-return-any
 
 from wirespeed.jit import be16, be32, bits, u8
 from wirespeed.wire.header import Found, Header
@@ -71,12 +72,12 @@ class Ipv4(Header):
     @property
     def header_bytes(self) -> int:
         """Bytes of the header with its options: IHL * 4."""
-        return self.ihl * 4  # type: ignore[no-any-return]
+        return self.ihl * 4
 
     @property
     def options_bytes(self) -> int:
         """Bytes of options, 0 to 40."""
-        return self.ihl * 4 - 20  # type: ignore[no-any-return]
+        return self.ihl * 4 - 20
 
     @property
     def options(self) -> int:

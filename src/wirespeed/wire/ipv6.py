@@ -14,6 +14,7 @@
 
 An address is a pair (high, low) of int64.
 """
+# mypy: no-warn-return-any
 
 from wirespeed.jit import be16, be32, bits, inline, ipv6, load8, shift_right, u8
 from wirespeed.wire.header import Found, Header
@@ -72,7 +73,7 @@ class Ipv6Extension(Header):
     @property
     def header_bytes(self) -> int:
         """Bytes of the whole extension header."""
-        return (self.length + 1) * 8  # type: ignore[no-any-return]
+        return (self.length + 1) * 8
 
 
 class Ipv6Fragment(Header):
@@ -98,7 +99,7 @@ class Authentication(Header):
     @property
     def header_bytes(self) -> int:
         """Bytes of the whole header."""
-        return (self.length + 2) * 4  # type: ignore[no-any-return]
+        return (self.length + 2) * 4
 
 
 @inline

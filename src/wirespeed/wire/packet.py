@@ -4,10 +4,11 @@ Compiled, a packet is a handful of registers (:class:`wirespeed.jit.Local`); int
 The bytes stay where they are: methods that change the packet's extent move ``desc``, ``start`` and ``end``
 within the cell, never outside it, and find the headers anew.
 """
+# mypy: no-warn-return-any, allow-untyped-calls
 
 from typing import Any
 
-from wirespeed.jit import Local, slot, word
+from wirespeed.jit import Local, bswap16, load32, load64, slot, store16, store32, store64, word
 from wirespeed.mem.descriptor import (
     CELL,
     CELL_HEADER,
@@ -64,8 +65,8 @@ class Packet(Local):
     def length(self) -> int:
         """Bytes of the whole packet, over all its segments."""
         if self.desc & CHAINED != 0:
-            return CellHeader(header_of(self.cells, self.desc)).length  # type: ignore[no-any-return]
-        return self.end - self.start  # type: ignore[no-any-return]
+            return CellHeader(header_of(self.cells, self.desc)).length
+        return self.end - self.start
 
     def parse(self) -> None:
         """Find the headers anew, after their bytes were rewritten into others."""
@@ -107,6 +108,29 @@ class Packet(Local):
         self.desc = with_data(self.desc, offset_of(self.desc), length - count)
         parse_transport(self)
         return 1
+
+    def push_vlan(self, tpid: int, tci: int) -> int:
+        """Put a VLAN tag in front of those there are; 0 when the headroom is too small, else 1."""
+        if not self.eth or self.prepend(4) == 0:
+            return 0
+        start = self.start
+        first, second = load64(start + 4), load32(start + 12)
+        store64(start, first)
+        store32(start + 8, second)
+        store16(start + 12, bswap16(tpid))
+        store16(start + 14, bswap16(tci))
+        parse_transport(self)
+        return 1
+
+    def pop_vlan(self) -> int:
+        """Take the outer VLAN tag off; 0 when there is none, else 1."""
+        if not self.vlan:
+            return 0
+        start = self.start
+        first, second = load64(start), load32(start + 8)
+        store64(start + 4, first)
+        store32(start + 12, second)
+        return self.adjust(4)
 
     def _extend_front(self, count: int) -> None:
         """Move the start back by ``count``, which may be negative; what counts from the start follows."""

@@ -11,6 +11,7 @@ What a level does not look at is absent. A header is present only if it is whole
 its lengths agree with the bytes that are really there; so no packet, however hostile, leads a view outside
 its cell. Everything here is loads and comparisons without side effects: what no node reads, LLVM removes.
 """
+# mypy: allow-untyped-calls
 
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,8 @@ FRAME, LINK, NETWORK, TRANSPORT = 0, 1, 2, 3
 
 LEVEL: dict[str, int] = {
     **dict.fromkeys(("desc", "cells", "port", "start", "end", "length"), FRAME),
-    **dict.fromkeys(("prepend", "adjust", "append", "trim", "parse", "push_vlan", "pop_vlan"), FRAME),
-    **dict.fromkeys(("eth", "vlan", "qinq", "ethertype", "l3"), LINK),
+    **dict.fromkeys(("prepend", "adjust", "append", "trim", "parse"), FRAME),
+    **dict.fromkeys(("eth", "vlan", "qinq", "ethertype", "l3", "push_vlan", "pop_vlan"), LINK),
     **dict.fromkeys(("arp", "ipv4", "ipv6", "ip_bytes"), NETWORK),
     **dict.fromkeys(("protocol", "l4", "icmp", "icmp6", "udp", "tcp", "limit", "payload"), TRANSPORT),
 }
@@ -170,10 +171,14 @@ def _network(pkt: "Packet") -> None:
             header6 = Ipv6(l3)
             total = header6.payload_length + 40
             if header6.version == 6:
-                if pkt.desc & CHAINED != 0 and (total > room or total == 40):
-                    total = _length_over_segments(pkt, l3, total if total > 40 else 0)
-                    ipv6, ip_bytes = l3, max(total, 40)
-                elif total <= room:
+                if total > room or total == 40:
+                    if pkt.desc & CHAINED != 0:
+                        real = _length_over_segments(pkt, l3, total if total > 40 else 0)
+                        # A payload length of 0 that no super-packet explains is an empty packet.
+                        total = real if real > 40 else (40 if total == 40 else 0)
+                    elif total > room:
+                        total = 0
+                if total != 0:
                     ipv6, ip_bytes = l3, total
     elif ethertype == ETHERTYPE_ARP:
         if room >= 28:

@@ -9,6 +9,7 @@ A payload is a view whose word carries its own bound, so that nothing read throu
 
 An empty payload and an absent one are the same word, 0, and false.
 """
+# mypy: no-warn-return-any
 
 from wirespeed.jit import (
     View,

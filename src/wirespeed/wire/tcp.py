@@ -16,6 +16,7 @@
     |           checksum            |        urgent pointer         |
     +-------------------------------+-------------------------------+
 """
+# mypy: no-warn-return-any
 
 from wirespeed.jit import be16, be32, bits, u8
 from wirespeed.wire.header import Found, Header
@@ -64,12 +65,12 @@ class Tcp(Header):
     @property
     def header_bytes(self) -> int:
         """Bytes of the header with its options: data offset * 4."""
-        return self.data_offset * 4  # type: ignore[no-any-return]
+        return self.data_offset * 4
 
     @property
     def options_bytes(self) -> int:
         """Bytes of options, 0 to 40."""
-        return self.data_offset * 4 - 20  # type: ignore[no-any-return]
+        return self.data_offset * 4 - 20
 
     @property
     def options(self) -> int:

@@ -1,0 +1,264 @@
+"""The Internet checksum: computed (RFC 1071), updated (RFC 1624), and finished for hardware that was meant to.
+
+Two kinds of number appear here, and each function says which it takes:
+
+    total      a running sum in the machine's byte order, not folded; totals add up
+    checksum   16 bits as a header field holds them; what ``ip.checksum`` reads and is set to
+
+The sum of 16-bit words in one's complement is the same in either byte order, but for the order of its own
+two bytes (RFC 1071 section 2 (B)), so bytes are added as the machine loads them and swapped once, at the end.
+A total of 32-bit words in 64 bits cannot overflow before 2^32 words (section 2 (C): deferred carries).
+"""
+# mypy: allow-untyped-calls
+
+from typing import TYPE_CHECKING
+
+from wirespeed.jit import View, bswap16, bswap32, inline, le32, load8, load16, load32, shift_right, store16
+from wirespeed.wire.icmp import Icmp, Icmp6
+from wirespeed.wire.ipv4 import PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP, Ipv4
+from wirespeed.wire.ipv6 import Ipv6
+from wirespeed.wire.tcp import Tcp
+from wirespeed.wire.udp import Udp
+
+if TYPE_CHECKING:
+    from wirespeed.wire.packet import Packet
+
+
+class _Block(View):
+    """32 bytes to add up: at fixed offsets from one base, LLVM makes vectors of them."""
+
+    w0 = le32(0)
+    w1 = le32(4)
+    w2 = le32(8)
+    w3 = le32(12)
+    w4 = le32(16)
+    w5 = le32(20)
+    w6 = le32(24)
+    w7 = le32(28)
+
+
+@inline
+def sum_bytes(address: int, length: int) -> int:
+    """The total of ``length`` bytes; an odd last byte is padded with zero (RFC 1071 section 1)."""
+    a = b = c = d = e = f = g = h = 0
+    for _ in range(length >> 5):
+        block = _Block(address)
+        a += block.w0
+        b += block.w1
+        c += block.w2
+        d += block.w3
+        e += block.w4
+        f += block.w5
+        g += block.w6
+        h += block.w7
+        address += 32
+    total = a + b + c + d + e + f + g + h
+    for _ in range((length >> 2) & 7):
+        total += load32(address)
+        address += 4
+    if length & 2:
+        total += load16(address)
+        address += 2
+    if length & 1:
+        total += load8(address)
+    return total
+
+
+@inline
+def fold(total: int) -> int:
+    """A total in 16 bits, carries added back in; still in the machine's byte order."""
+    total = (total & 0xFFFF_FFFF) + shift_right(total, 32)
+    total = (total & 0xFFFF_FFFF) + shift_right(total, 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
+@inline
+def finish(total: int) -> int:
+    """The checksum that a total makes: folded, complemented, in network order."""
+    return bswap16(~fold(total))
+
+
+@inline
+def checksum(address: int, length: int) -> int:
+    """The Internet checksum of ``length`` bytes, RFC 1071."""
+    return finish(sum_bytes(address, length))
+
+
+@inline
+def nonzero(value: int) -> int:
+    """A checksum as UDP sends it: 0 would mean there is none, all ones are the same number (RFC 768)."""
+    return value if value != 0 else 0xFFFF
+
+
+# IPv4 header ---------------------------------------------------------------------------------------------
+
+
+@inline
+def _ipv4_header_total(ip: Ipv4) -> int:
+    at = ip.address
+    total = load32(at) + load32(at + 4) + load32(at + 8) + load32(at + 12) + load32(at + 16)
+    for word in range(5, ip.ihl):
+        total += load32(at + word * 4)
+    return total
+
+
+@inline
+def ipv4_header_checksum(ip: Ipv4) -> int:
+    """What ``ip.checksum`` should be, options included; the field's present value does not count."""
+    return finish(_ipv4_header_total(ip) - load16(ip.address + 10))
+
+
+@inline
+def ipv4_header_valid(ip: Ipv4) -> bool:
+    """Whether the header checksum is right (RFC 1812 section 5.2.2): all words add up to all ones."""
+    return fold(_ipv4_header_total(ip)) == 0xFFFF
+
+
+# Pseudo headers ------------------------------------------------------------------------------------------
+
+
+@inline
+def pseudo_v4(ip: Ipv4, protocol: int, length: int) -> int:
+    """Total of the IPv4 pseudo header (RFC 768, RFC 9293 section 3.1); ``length`` of the transport packet."""
+    at = ip.address
+    return load32(at + 12) + load32(at + 16) + bswap16(protocol) + bswap32(length)
+
+
+@inline
+def pseudo_v6(ip: Ipv6, protocol: int, length: int) -> int:
+    """Total of the IPv6 pseudo header (RFC 8200 section 8.1); ``length`` of the transport packet."""
+    at = ip.address
+    source = load32(at + 8) + load32(at + 12) + load32(at + 16) + load32(at + 20)
+    target = load32(at + 24) + load32(at + 28) + load32(at + 32) + load32(at + 36)
+    return source + target + bswap16(protocol) + bswap32(length)
+
+
+@inline
+def pseudo(pkt: "Packet", protocol: int, length: int) -> int:
+    """Total of the pseudo header of whichever IP version ``pkt`` is; 0 if none."""
+    if pkt.ipv4:
+        return pseudo_v4(Ipv4(pkt.l3), protocol, length)
+    if pkt.ipv6:
+        return pseudo_v6(Ipv6(pkt.l3), protocol, length)
+    return 0
+
+
+# Transport -----------------------------------------------------------------------------------------------
+
+
+@inline
+def transport_total(pkt: "Packet") -> int:
+    """Total of the transport packet in this segment, with its pseudo header (ICMP in IPv4 has none).
+
+    RFC 8200 section 8.1 names the final destination for a packet with a routing header; this takes the
+    header's own destination, which is the same once the packet has arrived.
+    """
+    length = pkt.limit - pkt.l4
+    total = sum_bytes(pkt.l4, length)
+    if pkt.udp:
+        total += pseudo(pkt, PROTOCOL_UDP, length)
+    elif pkt.tcp:
+        total += pseudo(pkt, PROTOCOL_TCP, length)
+    elif pkt.icmp6:
+        total += pseudo(pkt, PROTOCOL_ICMP6, length)
+    return total
+
+
+@inline
+def fill_transport(pkt: "Packet") -> None:
+    """Set the checksum of the UDP, TCP, ICMP or ICMPv6 packet that lies whole in this segment."""
+    if pkt.udp:
+        udp = Udp(pkt.l4)
+        udp.checksum = 0
+        udp.checksum = nonzero(finish(transport_total(pkt)))
+    elif pkt.tcp:
+        tcp = Tcp(pkt.l4)
+        tcp.checksum = 0
+        tcp.checksum = finish(transport_total(pkt))
+    elif pkt.icmp:
+        icmp = Icmp(pkt.l4)
+        icmp.checksum = 0
+        icmp.checksum = finish(transport_total(pkt))
+    elif pkt.icmp6:
+        icmp6 = Icmp6(pkt.l4)
+        icmp6.checksum = 0
+        icmp6.checksum = finish(transport_total(pkt))
+
+
+@inline
+def transport_valid(pkt: "Packet") -> bool:
+    """Whether the checksum of the UDP, TCP, ICMP or ICMPv6 packet is right.
+
+    False when there is no such header, or when the packet goes on elsewhere (fragments, chains). A UDP
+    checksum of 0 is right in IPv4 and wrong in IPv6 (RFC 8200 section 8.1).
+    """
+    udp = pkt.udp.address
+    if udp == 0 and pkt.tcp.address == 0 and pkt.icmp.address == 0 and pkt.icmp6.address == 0:
+        return False
+    if udp != 0 and Udp(udp).checksum == 0:
+        return pkt.ipv4.address != 0
+    if pkt.l3 + pkt.ip_bytes > pkt.end or pkt.ipv4.is_fragment:
+        return False
+    return fold(transport_total(pkt)) == 0xFFFF
+
+
+# Incremental update --------------------------------------------------------------------------------------
+
+
+@inline
+def update16(old_checksum: int, old: int, new: int) -> int:
+    """The checksum after one 16-bit field went from ``old`` to ``new``.
+
+    RFC 1624 eqn. 3: HC' = ~(~HC + ~m + m'). Three 16-bit terms make at most 0x2FFFD: one fold leaves at
+    most 0x10000 - 1 + 1, a second one no carry.
+    """
+    total = (~old_checksum & 0xFFFF) + (~old & 0xFFFF) + (new & 0xFFFF)
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+@inline
+def update32(old_checksum: int, old: int, new: int) -> int:
+    """The checksum after one 32-bit field, such as an address, went from ``old`` to ``new`` (RFC 1624)."""
+    total = (~old_checksum & 0xFFFF) + (~old & 0xFFFF) + (new & 0xFFFF)
+    total += (~(old >> 16) & 0xFFFF) + ((new >> 16) & 0xFFFF)
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+@inline
+def update64(old_checksum: int, old: int, new: int) -> int:
+    """The checksum after 64 bits, such as half an IPv6 address, went from ``old`` to ``new`` (RFC 1624)."""
+    return update32(update32(old_checksum, old, new), old >> 32, new >> 32)
+
+
+@inline
+def decrement_ttl(ip: Ipv4) -> None:
+    """Take one off the TTL, which must not be 0, and keep the header checksum right.
+
+    RFC 1624 eqn. 3, HC' = ~(~HC + ~m + m'); TTL is the high byte of its word, so m - m' = 0x0100 and
+    ~m + m' = 0xFFFF - 0x0100 = 0xFEFF. The sum is at most 0x1FEFE: one fold leaves no carry.
+    """
+    ip.ttl -= 1
+    total = (0xFFFF - ip.checksum) + 0xFEFF
+    ip.checksum = ~(total + (total >> 16))
+
+
+# Checksums left to hardware ------------------------------------------------------------------------------
+
+
+@inline
+def complete_checksum(start: int, length: int, csum_start: int, csum_offset: int) -> int:
+    """Do what a sender left to the hardware: VIRTIO 1.2 section 5.1.6.2, Linux's CHECKSUM_PARTIAL.
+
+    The frame is ``length`` bytes at ``start``; the field at ``csum_start + csum_offset`` holds the folded
+    total of the pseudo header. Sums from ``csum_start`` to the end, into the field; a result of 0 is sent as
+    all ones. Returns 1, or 0 (nothing written) when the field is not inside the frame.
+    """
+    field = csum_start + csum_offset
+    if csum_start < 0 or csum_offset < 0 or field + 2 > length:
+        return 0
+    total = fold(sum_bytes(start + csum_start, length - csum_start))
+    store16(start + field, nonzero(~total & 0xFFFF))
+    return 1
