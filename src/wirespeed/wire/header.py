@@ -198,7 +198,8 @@ def _compile(cls: type[Header], source: str) -> Callable[..., Any]:
             carrier = binding.carrier
             scope[f"find_{carrier.__name__.lower()}_{carrier._serial}"] = carrier.finder()
     exec(compile(source, f"<finder of {cls.__name__}>", "exec"), scope)
-    return inline(scope[f"find_{cls.__name__.lower()}"])
+    find: Callable[..., Any] = inline(scope[f"find_{cls.__name__.lower()}"])
+    return find
 
 
 def _maybe(cls: type[Header]) -> Callable[[int], Any]:
