@@ -87,7 +87,7 @@ def consume(ring, vector, total):
 
 @kernel
 def drain(ring, vector, left):
-    """One of many consumers: takes until the shared count ``left`` is used up; returns the sum of elements."""
+    """One of many consumers, until the shared count ``left`` is used up; the sum of what it took."""
     total = 0
     while load64(left) > 0:
         got = mc_dequeue(ring, vector, 48)

@@ -44,8 +44,11 @@ class Reclaimer(Protocol):
 
 @dataclass(frozen=True)
 class LpmStats:
-    """What a table holds: ``routes``, ``groups`` used of ``groups_limit``, groups that wait for a grace period
-    (``groups_retired``), ``memory_bytes`` and the kind of pages they are on."""
+    """What a table holds.
+
+    ``groups`` of ``groups_limit`` are used and ``groups_retired`` wait for a grace period; ``pages`` is the
+    kind of memory its ``memory_bytes`` are: ``hugetlb``, ``thp`` or ``normal``.
+    """
 
     routes: int
     groups: int

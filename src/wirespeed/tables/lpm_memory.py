@@ -46,22 +46,22 @@ class Lpm4View(View):
     groups = le64(0, "groups there are")
     SIZE = RECORD_BYTES
 
-    def lookup(self, ip):  # type: ignore[no-untyped-def]
+    def lookup(self, ip: int) -> int:
         """Next hop of the longest prefix that covers ``ip`` (the address as an int), or -1."""
         base = self.address + RECORD_BYTES
         entry = load32(base + (((ip & 0xFFFF_FFFF) >> 8) << 2))
         if entry >= EXTENDED:
             entry = load32(base + ((entry - EXTENDED) << 10) + ((ip & 0xFF) << 2))
-        return (entry & HOP_MASK) - 1
+        return int((entry & HOP_MASK) - 1)
 
-    def prefetch(self, ip):  # type: ignore[no-untyped-def]
+    def prefetch(self, ip: int) -> None:
         """Ask for the line that ``lookup(ip)`` reads first."""
         prefetch_line(self.address + RECORD_BYTES + (((ip & 0xFFFF_FFFF) >> 8) << 2))
 
 
 @inline
 def _cover(address: int, count: int, value: int) -> None:
-    """Overwrite the plain entries among ``count`` at ``address`` that are as short as ``value`` or shorter."""
+    """Overwrite those of the ``count`` entries at ``address`` whose prefix is no longer than ``value``'s."""
     length = value >> LENGTH_SHIFT
     for at in range(address, address + count * 4, 4):
         if load32(at) >> LENGTH_SHIFT <= length:
@@ -120,7 +120,7 @@ def _uncover(address: int, count: int, length: int, value: int) -> None:
 
 @kernel
 def unpaint(base: int, prefix: int, length: int, value: int) -> int:
-    """Replace a prefix by ``value``, the entry of the one that covers it. Returns a page that fell free, or 0."""
+    """Replace a prefix by ``value``, the entry of the one that covers it; a page that fell free, or 0."""
     first = base + ((prefix >> 8) << 2)
     if length <= 24:
         for at in range(first, first + (4 << (24 - length)), 4):
@@ -130,7 +130,7 @@ def unpaint(base: int, prefix: int, length: int, value: int) -> int:
             elif held >> LENGTH_SHIFT == length:
                 store32(at, value)
         return 0
-    page = load32(first) - EXTENDED
+    page = int(load32(first) - EXTENDED)
     group = base + (page << 10)
     _uncover(group + ((prefix & 0xFF) << 2), 1 << (32 - length), length, value)
     for at in range(group, group + GROUP_BYTES, 4):

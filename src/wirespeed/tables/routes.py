@@ -26,10 +26,13 @@ def _parse(data: Any, addresses: Any, lengths: Any) -> tuple[int, int, int]:
     end = len(data)
     while at < end:
         line = at
+        while at < end and (int(data[at]) == _SPACE or int(data[at]) == _TAB):
+            at += 1
+        start = at
         value = address = dots = digits = 0
         slash = 0
         bad = colon = False
-        byte = int(data[at])
+        byte = int(data[at]) if at < end else _NEWLINE
         comment = byte == _HASH
         while at < end and byte != _NEWLINE and byte != _SPACE and byte != _TAB and byte != _CR:
             if byte == _COLON:
@@ -38,7 +41,7 @@ def _parse(data: Any, addresses: Any, lengths: Any) -> tuple[int, int, int]:
                 value = value * 10 + byte - _ZERO
                 digits += 1
                 bad |= digits > 3 or value > 255
-            elif byte == _DOT or byte == _SLASH:
+            elif byte in (_DOT, _SLASH):
                 bad |= digits == 0 or slash > 0
                 address = address << 8 | value
                 value = digits = 0
@@ -50,7 +53,7 @@ def _parse(data: Any, addresses: Any, lengths: Any) -> tuple[int, int, int]:
                 bad = True
             at += 1
             byte = int(data[at]) if at < end else _NEWLINE
-        empty = at == line
+        empty = at == start
         while at < end and int(data[at]) != _NEWLINE:
             at += 1
         at += 1

@@ -13,7 +13,7 @@ SEED: tuple[int, int, int] = (
 
 
 @inline
-def mix(key, mask, first, second):  # type: ignore[no-untyped-def]
+def mix(key: int, mask: int, first: int, second: int) -> int:
     """Mix a word with three secret ones; take the index from the *top* bits.
 
     Multiply-shift with a secret odd factor is universal (Dietzfelbinger et al., "A reliable randomized

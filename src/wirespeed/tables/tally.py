@@ -51,7 +51,7 @@ class TallyView(View):
     overflow = le64(72, "sum of what was added for keys that found no place")
     SIZE = _RECORD
 
-    def add(self, key, n=1):  # type: ignore[no-untyped-def]
+    def add(self, key: int, n: int = 1) -> None:
         """Add ``n`` (1 or more; less is ignored) to the count of a 64-bit ``key``."""
         if n < 1:
             return
@@ -72,7 +72,7 @@ class TallyView(View):
             at = (at + 1) & self.mask
         self.overflow += n
 
-    def count(self, key):  # type: ignore[no-untyped-def]
+    def count(self, key: int) -> int:
         """This worker's count of ``key``."""
         at = shift_right(mix(key, self.seed0, self.seed1, self.seed2), self.shift)
         for _ in range(_PROBES):
@@ -81,7 +81,7 @@ class TallyView(View):
             if held == 0:
                 break
             if load64(slot) == key:
-                return held
+                return int(held)
             at = (at + 1) & self.mask
         return 0
 

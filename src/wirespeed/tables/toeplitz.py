@@ -12,8 +12,8 @@ IPv4 uses places 0 to 11: 12 KiB, which stay in the first-level cache. Zero byte
 the ports out and giving them as 0 are the same thing.
 
 References: Microsoft, "RSS hashing types" and "Verifying the RSS hash calculation" (NDIS); H. Krawczyk,
-"LFSR-based hashing and authentication", CRYPTO 1994; S. Woo and K. Park, "Scalable TCP session monitoring with
-symmetric receive-side scaling", KAIST 2012 (the key of repeated 0x6d5a).
+"LFSR-based hashing and authentication", CRYPTO 1994; S. Woo and K. Park, "Scalable TCP session monitoring
+with symmetric receive-side scaling", KAIST 2012 (the key of repeated 0x6d5a).
 """
 
 import ctypes
@@ -41,9 +41,9 @@ SYMMETRIC_KEY: bytes = bytes.fromhex("6d5a") * 20
 
 
 @inline
-def _word(rows, value):  # type: ignore[no-untyped-def]
-    """The hash of the four low bytes of ``value``, most significant first, at the places ``rows`` starts with."""
-    return (
+def _word(rows: int, value: int) -> int:
+    """The hash of the four low bytes of ``value``, the most significant at the place of ``rows``."""
+    return int(
         load32(rows + (((value >> 24) & 0xFF) << 2))
         ^ load32(rows + _ROW + (((value >> 16) & 0xFF) << 2))
         ^ load32(rows + 2 * _ROW + (((value >> 8) & 0xFF) << 2))
@@ -57,13 +57,13 @@ class ToeplitzView(View):
     key0 = le64(0, "first eight bytes of the key, for who looks at the memory")
     SIZE = _RECORD
 
-    def hash_v4(self, src, dst, sport=0, dport=0):  # type: ignore[no-untyped-def]
+    def hash_v4(self, src: int, dst: int, sport: int = 0, dport: int = 0) -> int:
         """32-bit hash of an IPv4 flow; without ports, of the two addresses."""
         rows = self.address + _RECORD
         ports = ((sport & 0xFFFF) << 16) | (dport & 0xFFFF)
         return _word(rows, src) ^ _word(rows + 4 * _ROW, dst) ^ _word(rows + 8 * _ROW, ports)
 
-    def hash_v6(self, src, dst, sport=0, dport=0):  # type: ignore[no-untyped-def]
+    def hash_v6(self, src: tuple[int, int], dst: tuple[int, int], sport: int = 0, dport: int = 0) -> int:
         """32-bit hash of an IPv6 flow; addresses are pairs (high, low)."""
         rows = self.address + _RECORD
         ports = ((sport & 0xFFFF) << 16) | (dport & 0xFFFF)

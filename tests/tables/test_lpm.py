@@ -1,0 +1,396 @@
+"""Lpm4: literals, errors, a model, pytricia, the whole Internet, and readers during updates."""
+
+import ipaddress
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from wirespeed.errors import TableError
+from wirespeed.jit import COMPILED, kernel, load64, load_acquire, pause, store64, store_release
+from wirespeed.mem.region import Region
+from wirespeed.sync.rcu import Grace, Slot, format_slot, offline, online, quiescent
+from wirespeed.tables.lpm import MAX_HOP, Lpm4, Lpm4View
+from wirespeed.tables.routes import load_routes
+
+INTERNET = Path(os.environ.get("WIRESPEED_ROUTES", "/work/shared/data/routes/internet-2026.txt.gz"))
+SHORTEST = 0 if COMPILED else 18  # painting a /0 interpreted is 2^24 checked stores
+
+
+@kernel
+def compiled_lookup(table, ip):
+    view = Lpm4View(table)
+    view.prefetch(ip)
+    return view.lookup(ip)
+
+
+@pytest.fixture
+def table():
+    with Lpm4(groups=4) as table:
+        yield table
+
+
+def test_longest_prefix_wins(table):
+    table.add("10.0.0.0/12", 1)
+    table.add("10.1.0.0/16", 2)
+    table.add("10.1.2.0/24", 3)
+    table.add("10.1.2.128/25", 4)
+    table.add("10.1.2.129/32", 5)
+    wanted = {
+        "10.0.0.0": 1, "10.15.255.255": 1, "10.16.0.0": -1, "9.255.255.255": -1, "10.1.0.0": 2, "10.1.3.0": 2,
+        "10.1.2.0": 3, "10.1.2.127": 3, "10.1.2.128": 4, "10.1.2.129": 5, "10.1.2.130": 4, "10.1.2.255": 4,
+    }  # fmt: skip
+    assert {ip: table.lookup(ip) for ip in wanted} == wanted
+    ints = [int(ipaddress.IPv4Address(ip)) for ip in wanted]
+    assert [compiled_lookup(table.address, ip) for ip in ints] == list(wanted.values())
+    assert table.lookup_many(np.array(ints)).tolist() == list(wanted.values())
+    assert table.stats().groups == 1
+
+
+def test_first_and_last_address_and_largest_hop(table):
+    table.add("0.0.0.0/32", 0)
+    table.add("255.255.255.255/32", MAX_HOP)
+    assert [table.lookup(ip) for ip in (0, 1, 0xFFFF_FFFE, 0xFFFF_FFFF)] == [0, -1, -1, MAX_HOP]
+    assert compiled_lookup(table.address, -1) == MAX_HOP  # only the low 32 bits count
+    assert compiled_lookup(table.address, 1 << 40) == 0
+
+
+@pytest.mark.skipif(not COMPILED, reason="2^24 interpreted stores")
+def test_default_route(table):
+    table.add("0.0.0.0/0", 9)
+    table.add("192.0.2.0/25", 1)
+    assert [table.lookup(ip) for ip in ("0.0.0.0", "192.0.2.1", "192.0.2.128", "255.255.255.255")] == [
+        9,
+        1,
+        9,
+        9,
+    ]
+    table.delete("0.0.0.0/0")
+    assert [table.lookup(ip) for ip in ("0.0.0.0", "192.0.2.1", "192.0.2.128", "255.255.255.255")] == [
+        -1,
+        1,
+        -1,
+        -1,
+    ]
+    table.delete("192.0.2.0/25")
+    assert not table._first_table().any()
+
+
+def test_deleting_restores_what_was_covered(table):
+    for hop, prefix in enumerate(
+        ["10.0.0.0/16", "10.0.0.0/20", "10.0.1.0/24", "10.0.1.64/26", "10.0.1.64/32"]
+    ):
+        table.add(prefix, hop)
+    seen = []
+    for prefix in ["10.0.1.64/32", "10.0.0.0/20", "10.0.1.64/26", "10.0.1.0/24", "10.0.0.0/16"]:
+        seen.append(table.lookup("10.0.1.64"))
+        table.delete(prefix)
+    assert [*seen, table.lookup("10.0.1.64")] == [4, 3, 3, 2, 0, -1]
+    assert table.stats().groups == 0
+    assert not table._first_table().any()
+
+
+def test_shorter_route_added_later_does_not_cover_a_longer_one(table):
+    table.add("10.0.0.128/25", 1)
+    table.add("10.0.0.0/24", 2)
+    table.add("10.0.0.0/18", 3)
+    assert [table.lookup(ip) for ip in ("10.0.0.128", "10.0.0.1", "10.0.1.0")] == [1, 2, 3]
+    table.add("10.0.0.128/25", 7)  # a route again: its hop changes
+    assert table.lookup("10.0.0.128") == 7
+    assert len(table) == 3
+
+
+def test_behaves_like_a_collection(table):
+    table.add("10.0.0.0/24", 1)
+    table.add(ipaddress.ip_network("10.0.1.0/24"), 2)
+    table.add((0x0A000200, 24), np.int64(3))
+    table.add(ipaddress.ip_address("10.0.3.1"), 4)
+    table.add("10.0.3.2", 5)
+    assert dict(table) == {
+        "10.0.0.0/24": 1,
+        "10.0.1.0/24": 2,
+        "10.0.2.0/24": 3,
+        "10.0.3.1/32": 4,
+        "10.0.3.2/32": 5,
+    }
+    assert len(table) == 5
+    assert "10.0.0.0/24" in table
+    assert "10.0.0.0/23" not in table
+    assert (table.get("10.0.1.0/24"), table.get("10.9.0.0/24")) == (2, None)
+    assert table.lookup(ipaddress.ip_address("10.0.1.9")) == 2
+    assert table.lookup(np.uint32(0x0A000201)) == 3
+    assert repr(table).startswith("<Lpm4 lpm4: 5 routes, ")
+    table.clear()
+    assert (len(table), table.stats().groups) == (0, 0)
+
+
+def test_add_many_takes_arrays_or_anything(table):
+    table.add_many((np.array([0x0A000000, 0x0A000080], np.uint32), np.array([24, 25], np.uint8)), range(2))
+    table.add_many(["10.0.1.0/24", (0x0A000180, 25)], [2, 3])
+    table.add_many([], [])
+    table.add_many(["10.0.2.0/24", "10.0.2.0/24"], [4, 5])  # the last counts
+    assert [table.lookup(0x0A000000 + i * 128) for i in range(5)] == [0, 1, 2, 3, 5]
+    assert (len(table), table.stats().groups) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hop", "message"),
+    [
+        ("10.0.0.1/8", 1, r"'10.0.0.1/8' has host bits set: did you mean 10.0.0.0/8\?"),
+        ("10.0.0.0/33", 1, "length 33: it must be 0 to 32"),
+        ("10.0.0.0/-1", 1, "no length"),
+        ((10 << 24, 40), 1, "length 40"),
+        ((1 << 32, 8), 1, "4294967296 is out of range"),
+        ("10.0.0/8", 1, "'10.0.0' is not an IPv4 address"),
+        ("10.0.0.0/8", MAX_HOP + 1, f"next hop {MAX_HOP + 1} of 10.0.0.0/8 is not 0 to {MAX_HOP}"),
+        ("10.0.0.0/8", -1, "next hop -1"),
+        (None, 1, "None is not an IPv4 prefix"),
+    ],
+)
+def test_bad_routes_change_nothing(table, prefix, hop, message):
+    with pytest.raises(TableError, match=message):
+        table.add(prefix, hop)
+    with pytest.raises(TableError, match=message.split(" of ")[0]):
+        table.add_many(["11.0.0.0/24", prefix], [1, hop])
+    assert len(table) == 0
+    assert table.lookup("11.0.0.0") == -1
+
+
+def test_bad_arrays_change_nothing(table):
+    addresses, lengths = np.array([10 << 24, (10 << 24) + 1], np.uint32), np.array([24, 24], np.uint8)
+    with pytest.raises(TableError, match="host bits set: did you mean 10.0.0.0/24"):
+        table.add_many((addresses, lengths), [1, 1])
+    with pytest.raises(TableError, match="2 prefixes have 1 next hops"):
+        table.add_many((addresses, lengths), [1])
+    assert len(table) == 0
+
+
+def test_full_changes_nothing(table):
+    for i in range(4):
+        table.add((10 << 24 | i << 8, 32), i)
+    table.add("10.0.0.255/32", 9)  # its /24 has a group already
+    with pytest.raises(TableError, match=r"1 more /24s need a group .* 0 of 4 are free: .*groups=8"):
+        table.add("10.0.4.0/25", 1)
+    table.delete("10.0.3.0/32")
+    with pytest.raises(TableError, match=r"2 more /24s need a group"):
+        table.add_many(["10.0.4.0/25", "10.0.5.0/25", "10.0.4.128/25"], [1, 1, 1])
+    assert [table.lookup(f"10.0.{i}.0") for i in range(6)] == [0, 1, 2, -1, -1, -1]
+    assert len(table) == 4
+
+
+def test_deleting_what_is_not_there(table):
+    with pytest.raises(TableError, match="no route 10.0.0.0/8 to delete"):
+        table.delete("10.0.0.0/8")
+
+
+@pytest.mark.parametrize("groups", [0, (1 << 24) + 1])
+def test_groups_out_of_range(groups):
+    with pytest.raises(TableError, match=f"{groups} groups"):
+        Lpm4(groups=groups)
+
+
+# A model ------------------------------------------------------------------------------------------------
+
+
+ADDRESSES = st.one_of(
+    st.integers(0, 0xFFF).map(lambda low: 0x0A000000 | low),  # crowded: a few /24s
+    st.integers(0, 0xFFFF_FFFF),
+)
+PREFIXES = st.tuples(ADDRESSES, st.one_of(st.integers(SHORTEST, 32), st.integers(22, 32))).map(
+    lambda pair: (pair[0] >> (32 - pair[1]) << (32 - pair[1]), pair[1])
+)
+
+
+class LpmMachine(RuleBasedStateMachine):
+    """Against a dict that is searched from /32 to /0."""
+
+    table: Lpm4  # one for all runs: 65 MiB
+
+    def __init__(self):
+        super().__init__()
+        self.model = {}
+
+    def lookup(self, ip):
+        for length in range(32, -1, -1):
+            hop = self.model.get((ip >> (32 - length) << (32 - length), length))
+            if hop is not None:
+                return hop
+        return -1
+
+    @rule(prefix=PREFIXES, hop=st.integers(0, MAX_HOP))
+    def add(self, prefix, hop):
+        self.table.add(prefix, hop)
+        self.model[prefix] = hop
+
+    @rule(routes=st.lists(st.tuples(PREFIXES, st.integers(0, MAX_HOP)), max_size=8))
+    def add_many(self, routes):
+        self.table.add_many([prefix for prefix, _ in routes], [hop for _, hop in routes])
+        self.model.update(routes)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def delete(self, data):
+        prefix = data.draw(st.sampled_from(sorted(self.model)))
+        self.table.delete(prefix)
+        del self.model[prefix]
+
+    @rule(ips=st.lists(ADDRESSES, min_size=1, max_size=20))
+    def look_up(self, ips):
+        wanted = [self.lookup(ip) for ip in ips]
+        assert self.table.lookup_many(np.array(ips, np.uint32)).tolist() == wanted
+        assert [compiled_lookup(self.table.address, ip) for ip in ips] == wanted
+
+    @invariant()
+    def edges(self):
+        """The first and last address of each route, and their neighbours outside."""
+        for address, length in self.model:
+            last = address + (0xFFFF_FFFF >> length)
+            for ip in (address, last, max(address - 1, 0), min(last + 1, 0xFFFF_FFFF)):
+                assert self.table.lookup(ip) == self.lookup(ip)
+        long = {address >> 8 for address, length in self.model if length > 24}
+        assert self.table.stats().groups == len(long)
+        assert len(self.table) == len(self.model)
+
+    def teardown(self):
+        self.table.clear()
+        assert self.table.stats().groups == 0
+
+
+LpmMachine.TestCase.settings = settings(
+    max_examples=60 if COMPILED else 10, stateful_step_count=30, deadline=None
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared_table():
+    with Lpm4(groups=1024) as table:
+        LpmMachine.table = table
+        yield
+        assert not table._first_table().any()
+
+
+TestLpmMachine = LpmMachine.TestCase
+
+
+# The Internet -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not COMPILED, reason="900,000 routes")
+@pytest.mark.skipif(not INTERNET.exists(), reason=f"no {INTERNET}; set WIRESPEED_ROUTES")
+def test_the_internet_table_against_pytricia():
+    pytricia = pytest.importorskip("pytricia")
+    addresses, lengths, _ = load_routes(INTERNET)
+    assert len(addresses) > 800_000
+    hops = np.arange(len(addresses)) % 65_521
+    model = pytricia.PyTricia(32)
+    for address, length, hop in zip(addresses.tolist(), lengths.tolist(), hops.tolist(), strict=True):
+        model.insert(ipaddress.IPv4Address(address).packed, length, hop)
+    with Lpm4() as table:
+        table.add_many((addresses, lengths), hops)
+        assert len(table) == len(addresses)
+        random = np.random.default_rng(2026)
+        anywhere = random.integers(0, 1 << 32, 600_000, dtype=np.uint32)
+        inside = random.choice(addresses, 400_000) + random.integers(0, 256, 400_000, dtype=np.uint32)
+        ips = np.concatenate([anywhere, inside])
+        got = table.lookup_many(ips).tolist()
+        for ip, hop in zip(ips.tolist(), got, strict=True):
+            wanted = model.get(ip.to_bytes(4, "big"), -1)
+            assert hop == wanted, ipaddress.IPv4Address(ip)
+        for position in random.permutation(len(addresses)).tolist():
+            table.delete((int(addresses[position]), int(lengths[position])))
+        assert len(table) == 0
+        assert table.stats().groups == 0
+        assert not table._first_table().any()
+
+
+# Readers during updates ---------------------------------------------------------------------------------
+
+
+@kernel
+def watch(table, slot, stop, ips, legal, count):
+    """Look ``count`` addresses up until stopped; how often a hop was neither of the two legal ones."""
+    view = Lpm4View(table)
+    online(slot)
+    bad = 0
+    while load_acquire(stop) == 0:
+        for i in range(count):
+            hop = view.lookup(load64(ips + i * 8))
+            if hop != load64(legal + i * 16) and hop != load64(legal + i * 16 + 8):
+                bad += 1
+        quiescent(slot)
+        pause()
+    offline(slot)
+    return bad
+
+
+def test_readers_only_ever_see_legal_hops():
+    """One group serves many /24s in turn, so every change reuses memory a reader may just have looked at."""
+    rounds = 3_000 if COMPILED else 20
+    nets = 8
+    with Lpm4(groups=1) as table, Region(16384, "test-lpm", huge=False) as region:
+        slot, stop, ips, legal = (region.address + at for at in (0, Slot.SIZE, 4096, 8192))
+        format_slot(slot)
+        grace = Grace([slot])
+        table.reclaimer = grace
+        table.add("10.0.0.0/20", 1)
+        watched = []
+        for net in range(nets):
+            base = 0x0A000000 | net << 8
+            watched.append((base | 5, 1, 100 + net))  # under a /28 that comes and goes
+            watched.append((base | 200, 1, 200 + net))  # under a /26 that comes and goes
+        for i, (ip, *hops) in enumerate(watched):
+            store64(ips + i * 8, ip)
+            store64(legal + i * 16, hops[0])
+            store64(legal + i * 16 + 8, hops[1])
+        bad = []
+        reader = threading.Thread(
+            target=lambda: bad.append(watch(table.address, slot, stop, ips, legal, len(watched)))
+        )
+        reader.start()
+        try:
+            for turn in range(rounds):
+                base = 0x0A000000 | (turn % nets) << 8
+                table.add((base, 28), 100 + turn % nets)
+                table.add((base | 192, 26), 200 + turn % nets)
+                table.delete((base | 192, 26))
+                table.add((base, 28), 100 + turn % nets)
+                table.delete((base, 28))
+                assert table.lookup(base) == 1
+        finally:
+            store_release(stop, 1)
+            reader.join()
+        assert bad == [0]
+        grace.synchronize()
+        assert (table.stats().groups, table.stats().groups_retired) == (0, 0)
+
+
+def test_a_full_table_waits_for_the_grace_period():
+    """A retired group is not reused while a worker may read it."""
+    waits = []
+
+    class Reclaimer:
+        def __init__(self):
+            self.deferred = []
+
+        def defer(self, action):
+            self.deferred.append(action)
+
+        def synchronize(self):
+            waits.append(len(self.deferred))
+            while self.deferred:
+                self.deferred.pop()()
+
+    with Lpm4(groups=1, reclaimer=Reclaimer()) as table:
+        table.add("10.0.0.1/32", 1)
+        table.delete("10.0.0.1/32")
+        assert (table.stats().groups, table.stats().groups_retired) == (0, 1)
+        table.add("10.0.1.1/32", 2)
+        assert waits == [1]
+        assert [table.lookup(ip) for ip in ("10.0.0.1", "10.0.1.1")] == [-1, 2]
+        with pytest.raises(TableError, match="is full"):
+            table.add("10.0.2.1/32", 3)
