@@ -15,7 +15,6 @@ computed it. Interpreted, it is an ordinary object with the same attributes.
 """
 
 import operator
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from llvmlite import ir
@@ -72,7 +71,7 @@ class Local:
     """Base of local records: declare attributes with :func:`word` and :func:`slot`."""
 
     slots: ClassVar[dict[str, Slot]] = {}
-    _members: ClassVar[dict[str, Callable[..., Any]]] = {}
+    _type: ClassVar[LocalType]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -81,15 +80,20 @@ class Local:
             delattr(cls, name)
         kind = type(f"{cls.__name__}Type", (LocalType,), {})
         register_model(kind)(LocalModel)
-        cls._type = kind(cls)  # type: ignore[attr-defined]
+        cls._type = kind(cls)
         know_members(kind, cls)
         _make_constructor(cls)
+
+    @classmethod
+    def numba_type(cls) -> LocalType:
+        """The Numba type of this record."""
+        return cls._type
 
 
 def _make_constructor(cls: type[Local]) -> None:
     @type_callable(cls)
     def typer(context: Any) -> Any:
-        return lambda: cls._type  # type: ignore[attr-defined]
+        return lambda: cls._type
 
     @lower_builtin(cls)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -50,6 +50,7 @@ class Port(Joinable):
         spec: the text it was made from; also how reports call it.
         receive, transmit: the driver's functions for the packet path (see :mod:`wirespeed.ports.queue`);
             None where the driver has no such direction. :meth:`open` may choose between several.
+        passive: it does not keep a graph running: when all other inputs are over, the graph ends.
         rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
             fewer queues than workers is polled by some of them, which spread the packets in software.
     """
@@ -57,6 +58,7 @@ class Port(Joinable):
     Options: ClassVar[type[Any]]
     receive: Callable[..., Any] | None = None
     transmit: Callable[..., Any] | None = None
+    passive: bool = False
     rx_queues: int = 1
     tx_queues: int = 1
 

@@ -1,0 +1,115 @@
+"""What the workers of one engine share with control code: records, vectors, counters, rings between workers.
+
+One region, laid out once before the start; each worker's part begins on a page of its own. Control code and
+other processes read it at any time; only the worker writes its counters.
+"""
+
+from dataclasses import dataclass
+
+from wirespeed.graph.handoff import RING_SIZE, Handoff, handoff_bytes
+from wirespeed.graph.layout import BINDINGS, RCU_SLOT, VECTOR_STRIDE, Worker
+from wirespeed.graph.plan import Plan
+from wirespeed.graph.support import PROFILE_BYTES
+from wirespeed.jit import load64, store64
+from wirespeed.mem.region import Region
+from wirespeed.sync.rcu import format_slot
+from wirespeed.sync.ring import Ring, format_ring
+
+_MAX_BINDINGS = 384
+_MAX_POLLED = 64
+
+
+def _round(size: int, to: int = 128) -> int:
+    return -(-size // to) * to
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """Addresses of one worker's parts."""
+
+    record: int
+    counters: int
+    vectors: int
+    profile: int
+    polled: int
+    handoff: int
+
+
+class EngineMemory:
+    """The region of an engine.
+
+    Args:
+        plan: how many vectors and counters there are.
+        workers: how many workers.
+    """
+
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self.plan = plan
+        sizes = [
+            _round(BINDINGS + 8 * _MAX_BINDINGS),
+            _round(8 * max(plan.counters, 1)),
+            _round(plan.vectors * VECTOR_STRIDE),
+            _round(PROFILE_BYTES),
+            _round(8 * _MAX_POLLED),
+            _round(handoff_bytes(workers)),
+        ]
+        channels = len(plan.graph.sources) + len(plan.graph.sinks) if workers > 1 else 0
+        each = _round(sum(sizes), 4096)
+        tables = _round(8 * channels * (workers + 2) + 24 * workers, 4096)
+        ring_bytes = _round(Ring.bytes_needed(RING_SIZE))
+        rings = channels * workers * ring_bytes
+        self.region = Region(workers * each + tables + rings, "wirespeed-engine")
+        self.workers: list[WorkerMemory] = []
+        for index in range(workers):
+            at = self.region.address + index * each
+            parts = []
+            for size in sizes:
+                parts.append(at)
+                at += size
+            self.workers.append(WorkerMemory(*parts))
+            self._format(index)
+        self.channels = channels
+        self._tables = self.region.address + workers * each
+        first_ring = self._tables + tables
+        self.rings = [first_ring + index * ring_bytes for index in range(channels * workers)]
+        for address in self.rings:
+            format_ring(address, RING_SIZE)
+
+    def _format(self, index: int) -> None:
+        memory = self.workers[index]
+        record = Worker(memory.record)
+        format_slot(memory.record + RCU_SLOT)
+        record.counters, record.vectors = memory.counters, memory.vectors
+        record.profile, record.perf_fd = memory.profile, -1
+        record.polled, record.index = memory.polled, index
+        record.handoff = memory.handoff
+
+    def connect(self, toeplitz: int, spreads: list[int], owners: list[int], wakeups: list[int]) -> None:
+        """Tell each worker of the others: ``spreads`` by source, ``owners`` by channel, an eventfd by worker."""
+        workers = len(self.workers)
+        at = self._tables
+        places = {}
+        for name, words in (
+            ("rings", self.rings),
+            ("owners", owners),
+            ("spreads", spreads),
+            ("wakeups", [word for i, fd in enumerate(wakeups) for word in (self.workers[i].record, fd, 1)]),
+        ):
+            places[name] = at
+            for word in words:
+                store64(at, word)
+                at += 8
+        for memory in self.workers:
+            record = Handoff(memory.handoff)
+            record.workers, record.channels, record.toeplitz = workers, self.channels, toeplitz
+            record.rings, record.owners = places["rings"], places["owners"]
+            record.spreads, record.wakeups = places["spreads"], places["wakeups"]
+            record.keep_port = 1
+
+    def in_flight(self) -> int:
+        """Packets on their way between workers."""
+        return sum(int(Ring(address).count) for address in self.rings)
+
+    def count(self, counter: int) -> int:
+        """A counter of the plan, all workers together."""
+        return sum(load64(memory.counters + 8 * counter) for memory in self.workers)

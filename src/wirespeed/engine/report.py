@@ -1,0 +1,104 @@
+"""What a run did: packets, bytes, rate, and every node's outputs and drops by name."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from wirespeed.graph.node import DEFAULT
+from wirespeed.ports.port import PortStats
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node's doors: packets that left by each."""
+
+    name: str
+    outputs: dict[str, int]
+    drops: dict[str, int]
+
+    @property
+    def packets(self) -> int:
+        """Packets the node saw."""
+        return sum(self.outputs.values()) + sum(self.drops.values())
+
+
+@dataclass(frozen=True)
+class Report:
+    """The counters of a graph, at one time or at the end.
+
+    Attributes:
+        packets, bytes: received by all sources together.
+        sent: packets taken by all sinks.
+        seconds: since the first worker started.
+        nodes: by name, in the order packets meet them.
+        ports: counters by specification.
+        refused: times a packet could not be received because the pool was empty.
+        in_use: cells that hold packets; 0 after the end.
+        faults: what went wrong with an input or output, one sentence each; the command line exits with 2 then.
+        interrupted: a signal ended it.
+    """
+
+    packets: int
+    bytes: int
+    sent: int
+    seconds: float
+    nodes: dict[str, NodeReport]
+    ports: dict[str, PortStats]
+    refused: int = 0
+    in_use: int = 0
+    faults: tuple[str, ...] = ()
+    interrupted: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def rate(self) -> float:
+        """Packets received a second."""
+        return self.packets / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Drops by ``node: reason``, those that happened."""
+        named = {f"{node.name}: {door}": n for node in self.nodes.values() for door, n in node.drops.items() if n}
+        for spec, stats in self.ports.items():
+            if stats.rx_dropped:
+                named[f"{spec}: not received"] = stats.rx_dropped
+            if stats.tx_dropped:
+                named[f"{spec}: not sent"] = stats.tx_dropped
+        return named
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain values for JSON."""
+        return {**asdict(self), "rate": self.rate, "drops": self.drops}
+
+    def __str__(self) -> str:
+        rate, unit = self.rate, "packets/s"
+        for size, name in ((1e6, "million packets/s"), (1e3, "thousand packets/s")):
+            if rate >= size:
+                rate, unit = rate / size, name
+                break
+        lines = [
+            f"{self.packets:,} packets, {self.bytes:,} bytes in {self.seconds:.3f} s ({rate:,.2f} {unit}), "
+            f"{self.sent:,} sent"
+        ]
+        for spec, stats in self.ports.items():
+            parts = []
+            if stats.rx_packets or stats.rx_dropped or stats.rx_errors:
+                parts.append(f"in {stats.rx_packets:,} packets, {stats.rx_bytes:,} bytes")
+            if stats.tx_packets or stats.tx_dropped or stats.tx_errors:
+                parts.append(f"out {stats.tx_packets:,} packets, {stats.tx_bytes:,} bytes")
+            lost = stats.rx_dropped + stats.tx_dropped
+            bad = stats.rx_errors + stats.tx_errors
+            parts += [f"dropped {lost:,}"] if lost else []
+            parts += [f"errors {bad:,}"] if bad else []
+            lines.append(f"  port {spec}: {'; '.join(parts) or 'nothing'}")
+        for node in self.nodes.values():
+            doors = [f"{door or 'default'} {count:,}" for door, count in node.outputs.items()]
+            doors += [f"drop {door} {count:,}" for door, count in node.drops.items()]
+            lines.append(f"  node {node.name}: {', '.join(doors)}")
+        if self.refused:
+            lines.append(f"  {self.refused:,} times no cell was free to receive into")
+        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  fault: {fault}" for fault in self.faults]
+        return "\n".join(lines)
+
+
+__all__ = ["DEFAULT", "NodeReport", "Report"]

@@ -1,0 +1,125 @@
+"""From the text of a loop to machine code: written to the cache, imported, compiled, with progress and errors.
+
+The file is named by the digest of its text and never rewritten, so Numba finds the machine code of an earlier
+run beside it. When it does not compile, each node is compiled alone with the user's own file and line numbers,
+so that the error points at the node, not at what was made of it.
+"""
+
+import ast
+import hashlib
+import linecache
+import os
+import sys
+import time
+import types as python_types
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from wirespeed.errors import NodeError
+from wirespeed.graph.capture import Captured, rename
+from wirespeed.graph.emit import Emitted, emit
+from wirespeed.graph.node import Node
+from wirespeed.graph.plan import Plan
+from wirespeed.graph.source import number_doors
+from wirespeed.jit import CACHE_DIRECTORY, COMPILED, inline
+from wirespeed.jit.compiling import CompileFailure, compile_kernel, explain
+from wirespeed.wire.packet import Packet
+
+
+@dataclass(frozen=True)
+class Built:
+    """A loop that can run.
+
+    Attributes:
+        run: the entry; ``run(address of a worker record)``.
+        source: the generated module's file.
+        seconds: how long it took to get machine code.
+        cached: whether it was found on disk.
+    """
+
+    plan: Plan
+    run: Callable[[int], int]
+    source: Path
+    captured: Captured
+    seconds: float
+    cached: bool
+
+
+def build(plan: Plan, progress: Callable[[str], None] | None = None) -> Built:
+    """Write, import and compile the loop for ``plan``.
+
+    Args:
+        progress: told what is being compiled, now and then.
+
+    Raises:
+        NodeError: a node that does not compile.
+    """
+    started = time.perf_counter()
+    emitted = emit(plan)
+    path = _write(emitted)
+    module = _import(path, emitted)
+    cached = True
+    if COMPILED:
+        try:
+            cached = compile_kernel(module.run, 1, progress)
+        except CompileFailure as failure:
+            raise _blame(plan, emitted, failure) from None
+    return Built(plan, module.run, path, emitted.captured, time.perf_counter() - started, cached)
+
+
+def _write(emitted: Emitted) -> Path:
+    folder = CACHE_DIRECTORY / "loops"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"loop_{emitted.digest}.py"
+    if not path.exists():
+        scratch = path.with_suffix(f".{os.getpid()}")
+        scratch.write_text(emitted.text)
+        scratch.replace(path)
+    return path
+
+
+def _import(path: Path, emitted: Emitted) -> Any:
+    name = f"wirespeed_{path.stem}"
+    spec = util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    vars(module).update(emitted.captured.objects)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
+    """Find the node that does not compile, and say why at its own line."""
+    for node in plan.order:
+        reason, line = _try_alone(node, emitted)
+        if reason:
+            file = node.function.__code__.co_filename
+            shown = linecache.getline(file, line).strip()
+            return NodeError(f"{file}:{line}: {node.name} does not compile: {reason}\n    {shown}")
+    return NodeError(f"the graph does not compile: {failure.reason}")
+
+
+def _try_alone(node: Node, emitted: Emitted) -> tuple[str, int]:
+    """Compile one node with its own line numbers; the reason it fails and where, or an empty reason."""
+    source, _ = number_doors(node)
+    captured = Captured()
+    rename(source, node.function, node.name, "subject", captured)
+    ast.increment_lineno(source.tree, source.first - 1)
+    scope: dict[str, Any] = {"inline": inline, **captured.objects}
+    for name, text in captured.functions.items():
+        if name != "subject":
+            label = f"<helper {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
+            exec(compile("@inline\n" + text, label, "exec"), scope)
+    code = compile(ast.Module([source.tree], []), source.file, "exec")
+    exec(code, scope)
+    subject: python_types.FunctionType = scope["subject"]
+    views = [type(captured.states[name]).View for name in captured.needs["subject"]]
+    return explain(subject, Packet, views)
+
+
+__all__ = ["Built", "build"]

@@ -1,0 +1,154 @@
+"""A graph: ports and nodes, joined, and checked before any packet moves."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from wirespeed.errors import GraphError
+from wirespeed.graph.node import DEFAULT, Node
+from wirespeed.graph.source import number_doors
+from wirespeed.ports.port import Port
+from wirespeed.ports.wiring import Chain
+
+
+def _door(node: Node, door: str) -> str:
+    return f"{node.name}[{door!r}]" if door else f"{node.name}'s default output"
+
+
+class Graph:
+    """Places and the edges between them. Build with :meth:`add`; nothing is opened or compiled here."""
+
+    def __init__(self) -> None:
+        self.edges: dict[tuple[Any, str], Any] = {}
+        self._places: list[Any] = []
+
+    def add(self, chain: Chain) -> None:
+        """Add every edge of ``a >> b >> c``.
+
+        Raises:
+            GraphError: a door that already leads elsewhere, or not a chain.
+        """
+        if not isinstance(chain, Chain) or not chain.edges:
+            raise GraphError(f"graph.add takes a chain such as `port >> node >> port`, not {chain!r}")
+        for edge in chain.edges:
+            key = (edge.source, edge.door)
+            if self.edges.get(key, edge.target) is not edge.target:
+                name = _door(edge.source, edge.door) if isinstance(edge.source, Node) else repr(edge.source)
+                raise GraphError(f"{name} already leads to {self.edges[key]!r}; a door leads to one place")
+            self.edges[key] = edge.target
+            for place in (edge.source, edge.target):
+                if not any(place is known for known in self._places):
+                    self._places.append(place)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Nodes, in the order they were added."""
+        return [place for place in self._places if isinstance(place, Node)]
+
+    @property
+    def ports(self) -> list[Port]:
+        """Ports, in the order they were added; a port's index is what ``pkt.port`` says."""
+        return [place for place in self._places if isinstance(place, Port)]
+
+    @property
+    def sources(self) -> list[Port]:
+        """Ports that packets come in by."""
+        return [port for port in self.ports if (port, DEFAULT) in self.edges]
+
+    @property
+    def sinks(self) -> list[Port]:
+        """Ports that packets go out by."""
+        return [port for port in self.ports if any(target is port for target in self.edges.values())]
+
+    def check(self) -> None:
+        """Find what would make the graph not run.
+
+        Raises:
+            GraphError: no source; a port that cannot do what it is joined for; two nodes of one name; a dangling
+                output; a cycle without a queue; a place that no packet can reach.
+            NodeError: a node that returns a door it does not declare.
+        """
+        if not self.sources:
+            raise GraphError("the graph has no source: join a port to its first node, ws.port(...) >> node")
+        for port in self.sources:
+            if port.receive is None:
+                raise GraphError(f"port {port.spec!r} gives no packets: it can only stand at the end of a chain")
+        for port in self.sinks:
+            if port.transmit is None:
+                raise GraphError(f"port {port.spec!r} takes no packets: it can only stand at the start of a chain")
+        names: dict[str, Node] = {}
+        for node in self.nodes:
+            if names.setdefault(node.name, node) is not node:
+                raise GraphError(
+                    f"two nodes are called {node.name!r}; call one of them something else: node.named('...')"
+                )
+            self._check_doors(node)
+        self._check_reach()
+        self.order()
+
+    def _check_doors(self, node: Node) -> None:
+        _, used = number_doors(node)
+        for door in node.outputs:
+            if (node, door) not in self.edges:
+                raise GraphError(
+                    f"{_door(node, door)} leads nowhere ({node.where}): join it, "
+                    f"graph.add({node.name}[{door!r}] >> ...), or declare it in drops"
+                )
+        if DEFAULT in used and (node, DEFAULT) not in self.edges:
+            raise GraphError(
+                f"{_door(node, DEFAULT)} leads nowhere ({node.where}): join it, graph.add({node.name} >> ...), "
+                "or return the name of a door on every path"
+            )
+
+    def _check_reach(self) -> None:
+        reached: list[Any] = []
+        waiting: list[Any] = list(self.sources)
+        while waiting:
+            place = waiting.pop()
+            if not any(place is known for known in reached):
+                reached.append(place)
+                waiting.extend(self.targets(place))
+        for place in self._places:
+            if not any(place is known for known in reached):
+                raise GraphError(f"no packet can reach {place!r}: nothing that starts at a port leads there")
+
+    def targets(self, place: Any) -> Iterable[Any]:
+        """Where the doors of ``place`` lead."""
+        return [target for (source, _), target in self.edges.items() if source is place]
+
+    def order(self) -> list[Node]:
+        """Nodes so that each comes before those its doors lead to.
+
+        Raises:
+            GraphError: there is a cycle; packets would go round within one burst for ever.
+        """
+        state: dict[Node, int] = {}
+        done: list[Node] = []
+
+        def visit(node: Node, path: list[Node]) -> None:
+            if state.get(node) == 2:
+                return
+            if state.get(node) == 1:
+                circle = " >> ".join(step.name for step in [*path[path.index(node) :], node])
+                raise GraphError(
+                    f"the graph goes in a circle: {circle}; put a queue in it: >> ws.port('ring:again') and from "
+                    "the same ring on"
+                )
+            state[node] = 1
+            for target in self.targets(node):
+                if isinstance(target, Node):
+                    visit(target, [*path, node])
+            state[node] = 2
+            done.insert(0, node)
+
+        for port in reversed(self.sources):
+            first = self.edges[port, DEFAULT]
+            if isinstance(first, Node):
+                visit(first, [])
+        return done
+
+    def __str__(self) -> str:
+        lines = []
+        for (source, door), target in self.edges.items():
+            left = f"{source.name}[{door!r}]" if door else getattr(source, "name", source)
+            lines.append(f"{left} >> {getattr(target, 'name', target)}")
+        return "\n".join(lines)

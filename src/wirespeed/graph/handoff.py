@@ -1,0 +1,146 @@
+"""Packets that change workers: spreading flows, and sending by a port that another worker owns.
+
+Every pair (channel, worker) has one ring: many producers, that worker the only consumer. Channels are the
+graph's sources (packets on their way in, spread by flow) and then its sinks (packets for the worker that owns
+the port). Nothing is lost between workers: a worker receives only while every ring has room for what it might
+put there (:func:`room`), so a slow worker holds back the input instead.
+
+A worker's record::
+
+    0     workers, key tables, ring table, owners, wake-ups
+    64    one scratch vector of MAX_BURST descriptors for every worker
+"""
+
+from wirespeed.graph.layout import Worker
+from wirespeed.jit import View, cold, fence, fill, inline, le64, load64, load_relaxed, store64
+from wirespeed.jit.libc import write
+from wirespeed.mem.descriptor import META, CellHeader, header_of
+from wirespeed.mem.pool import MAX_BURST, Cache
+from wirespeed.sync.ring import Ring, mp_enqueue, sc_dequeue
+from wirespeed.tables.toeplitz import ToeplitzView
+from wirespeed.wire.packet import Packet
+from wirespeed.wire.parse import parse_transport
+from wirespeed.wire.rss import flow_hash
+
+RING_SIZE: int = 4096
+"""Descriptors a ring between workers holds."""
+
+_SCRATCH = 64
+_ASLEEP: int = Worker.asleep.offset
+
+
+class Handoff(View):
+    """What one worker knows of the others."""
+
+    workers = le64(0)
+    toeplitz = le64(8, "address of the RSS tables")
+    rings = le64(16, "ring addresses: channel * workers + worker")
+    channels = le64(24)
+    owners = le64(32, "for each channel that is a sink, the worker that owns the port")
+    wakeups = le64(40, "for each worker: its record, its eventfd, a word of 1")
+    spreads = le64(48, "for each source, 1 if its packets must be spread")
+    keep_port = le64(56, "1 if nodes ask for pkt.port: it then travels in the header line")
+    SIZE = 64
+
+
+def handoff_bytes(workers: int) -> int:
+    """Bytes of one worker's record."""
+    return _SCRATCH + workers * MAX_BURST * 8
+
+
+@inline
+def _ring(record, channel, worker):  # type: ignore[no-untyped-def]
+    return load64(record.rings + ((channel * record.workers + worker) << 3))
+
+
+@inline
+def _wake(record, worker):  # type: ignore[no-untyped-def]
+    """Rouse a worker that blocks. The fence pairs with the one before it blocks."""
+    fence()
+    at = record.wakeups + worker * 24
+    if load_relaxed(load64(at) + _ASLEEP) != 0:
+        write(load64(at + 8), at + 16, 8)
+
+
+@cold
+def room(work, burst):  # type: ignore[no-untyped-def]
+    """Whether this worker may receive: every ring takes a burst from each worker, and each worker's each channel."""
+    record = Handoff(Worker(work).handoff)
+    least = burst * record.workers * record.channels
+    enough = True
+    for index in range(record.channels * record.workers):
+        if Ring(load64(record.rings + (index << 3))).free < least:
+            enough = False
+    return enough
+
+
+@cold
+def spread(work, source, vector, count, port):  # type: ignore[no-untyped-def]
+    """Give each flow to its worker; returns how many packets stay, now at the front of ``vector``."""
+    worker = Worker(work)
+    record = Handoff(worker.handoff)
+    if load64(record.spreads + (source << 3)) == 0:
+        return count
+    toeplitz = ToeplitzView(record.toeplitz)
+    workers = record.workers
+    pkt = Packet()
+    pkt.cells = Cache(worker.cache).cells
+    pkt.port = port
+    kept = 0
+    for target in range(workers):
+        store64(worker.handoff + _SCRATCH + target * MAX_BURST * 8 + (MAX_BURST - 1) * 8, 0)
+    for i in range(count):
+        pkt.desc = load64(vector + (i << 3))
+        parse_transport(pkt)
+        target = worker.index
+        if pkt.ipv4 or pkt.ipv6:
+            target = (flow_hash(pkt, toeplitz) & 0x7F) % workers
+        if target == worker.index:
+            store64(vector + (kept << 3), pkt.desc)
+            kept += 1
+        else:
+            line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
+            filled = load64(line + (MAX_BURST - 1) * 8)
+            if record.keep_port:
+                pkt.desc = _with_port(pkt.cells, pkt.desc, port)
+            store64(line + (filled << 3), pkt.desc)
+            store64(line + (MAX_BURST - 1) * 8, filled + 1)
+    for target in range(workers):
+        line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
+        filled = load64(line + (MAX_BURST - 1) * 8)
+        if filled > 0:
+            mp_enqueue(_ring(record, source, target), line, filled)
+            _wake(record, target)
+    return kept
+
+
+@inline
+def _with_port(cells, desc, port):  # type: ignore[no-untyped-def]
+    """Write the ingress port in the header line, which is cleared first if it said nothing."""
+    header = CellHeader(header_of(cells, desc))
+    if desc & META == 0:
+        following = header.next
+        length = header.length
+        references = header.references
+        fill(header.address, 0, 64)
+        header.next = following
+        header.length = length
+        header.references = references
+    header.port = port
+    return desc | META
+
+
+@cold
+def hand_over(work, channel, vector, count):  # type: ignore[no-untyped-def]
+    """Give packets to the worker that owns the port of this channel."""
+    record = Handoff(Worker(work).handoff)
+    owner = load64(record.owners + (channel << 3))
+    mp_enqueue(_ring(record, channel, owner), vector, count)
+    _wake(record, owner)
+
+
+@cold
+def gather(work, channel, vector, burst):  # type: ignore[no-untyped-def]
+    """Up to ``burst`` packets that others have for this worker on ``channel``."""
+    worker = Worker(work)
+    return sc_dequeue(_ring(Handoff(worker.handoff), channel, worker.index), vector, burst)

@@ -1,0 +1,130 @@
+"""Nodes: a Python function of one packet that says by which door the packet leaves.
+
+::
+
+    @ws.node(outputs=["dns"], drops=["not-dns"])
+    def classify(pkt):
+        '''Send DNS one way, drop the rest.'''
+        if pkt.udp and (pkt.udp.dport == 53 or pkt.udp.sport == 53):
+            return "dns"
+        return "not-dns"
+
+The declaration is the node's manual: its counters, its help and its place in the drawn graph come from it.
+``return "name"`` sends the packet through an output or a drop; no return (or ``return None``) sends it through
+the default output, the one that ``a >> b`` joins.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wirespeed.errors import NodeError
+from wirespeed.ports.options import nearest
+from wirespeed.ports.wiring import Chain, Joinable
+
+DEFAULT: str = ""
+"""The name of the default output."""
+
+
+class Node(Joinable):
+    """A declared node; made by :func:`node`.
+
+    Attributes:
+        name: what reports and errors call it.
+        function: the Python function.
+        outputs, drops: names of doors, as declared.
+        prefetch: a function of the packet that asks for the memory ``function`` will read, or None.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        outputs: Sequence[str] = (),
+        drops: Sequence[str] = (),
+        prefetch: Callable[..., Any] | None = None,
+        name: str = "",
+    ) -> None:
+        self.function = function
+        self.outputs = tuple(outputs)
+        self.drops = tuple(drops)
+        self.prefetch = prefetch
+        self.name = name or function.__name__
+        self.__doc__ = inspect.getdoc(function) or ""
+        self.__name__ = self.name
+        self._check()
+
+    def _check(self) -> None:
+        doors = [*self.outputs, *self.drops]
+        for door in doors:
+            if not isinstance(door, str) or not door:
+                raise NodeError(f"{self.where}: {self.name} declares the door {door!r}; a door is a non-empty name")
+            if doors.count(door) > 1:
+                raise NodeError(f"{self.where}: {self.name} declares the door {door!r} twice")
+        parameters = list(inspect.signature(self.function).parameters)
+        if len(parameters) != 1:
+            raise NodeError(
+                f"{self.where}: {self.name} takes {len(parameters)} arguments; a node takes the packet alone, "
+                "and what else it needs it takes from around its definition"
+            )
+
+    @property
+    def where(self) -> str:
+        """``file:line`` of the definition."""
+        code = self.function.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    @property
+    def summary(self) -> str:
+        """First line of the manual."""
+        return (self.__doc__ or "").partition("\n")[0]
+
+    def named(self, name: str) -> "Node":
+        """The same node once more, under another name: each counts for itself and is joined for itself."""
+        return Node(self.function, self.outputs, self.drops, self.prefetch, name)
+
+    def __getitem__(self, door: str) -> Chain:
+        """``node["dns"] >> port``: the chain that starts at this door."""
+        if door not in self.outputs:
+            if door in self.drops:
+                raise NodeError(f"{self.name}[{door!r}] is a drop: it ends there; declare it in outputs to join it")
+            raise NodeError(f"{self.name} has no output {door!r}: {nearest(door, list(self.outputs))}")
+        return Chain((), self, door)
+
+    def __call__(self, pkt: Any) -> Any:
+        """Run the function on a packet, interpreted; returns the name of the door."""
+        return self.function(pkt)
+
+    def trace(self, packet: Any, port: int = 0) -> Any:
+        """Run interpreted on one packet: bytes or a scapy packet. See :class:`wirespeed.graph.trace.Trace`."""
+        from wirespeed.graph.trace import trace
+
+        return trace(self, packet, port)
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+
+def node(
+    function: Callable[..., Any] | None = None,
+    *,
+    outputs: Sequence[str] = (),
+    drops: Sequence[str] = (),
+    prefetch: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Any:
+    """Declare a node.
+
+    Args:
+        outputs: doors that lead on; each must be joined to something.
+        drops: doors that end the packet; each is a counted reason.
+        prefetch: ``prefetch(pkt)`` is run over the whole burst before the node itself, where the tables the
+            node reads are too large for the cache.
+        name: instead of the function's name.
+    """
+    if function is not None:
+        return Node(function)
+
+    def declare(function: Callable[..., Any]) -> Node:
+        return Node(function, outputs, drops, prefetch, name)
+
+    return declare

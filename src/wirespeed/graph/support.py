@@ -1,0 +1,81 @@
+"""The few functions every generated loop calls: losing packets, blocking, and profiling marks."""
+
+from wirespeed.graph.layout import RCU_SLOT, Worker
+from wirespeed.jit import cold, cycles, fence, inline, load64, load_relaxed, pause, store64, store_release
+from wirespeed.jit.libc import poll, read
+from wirespeed.mem.pool import Cache, release
+from wirespeed.ports.queue import Queue
+from wirespeed.sync.rcu import offline, online
+
+PROFILE_SLOT: int = 32
+"""Bytes a place has in the profile: cycles, instructions, packets, calls."""
+
+_SAMPLE = 64 * PROFILE_SLOT  # where perf's group is read to, behind the slots
+PROFILE_BYTES: int = _SAMPLE + 256
+"""Bytes of a worker's profile."""
+
+_ASLEEP: int = Worker.asleep.offset
+_CYCLES, _INSTRUCTIONS = 8, 16  # where perf's group read puts them: count, cycles, instructions
+
+MAX_PLACES: int = 64
+"""How many ports and nodes a profile can tell apart."""
+
+
+@cold
+def lose(queue, cache, vector, count):  # type: ignore[no-untyped-def]
+    """Free what a port had no room for, and count it there."""
+    Queue(queue).dropped += count
+    release(Cache(cache), vector, count)
+
+
+@inline
+def wait(work, empty_turns):  # type: ignore[no-untyped-def]
+    """Nothing moved this turn: spin, then block on the ports' descriptors until one has something."""
+    pause()
+    spins = Worker(work).spins
+    if spins >= 0 and empty_turns > spins:
+        _block(work)
+
+
+@cold
+def _block(work):  # type: ignore[no-untyped-def]
+    worker = Worker(work)
+    store_release(work + _ASLEEP, 1)
+    fence()
+    if load_relaxed(work) == 0:
+        offline(work + RCU_SLOT)
+        poll(worker.polled, worker.polled_count, worker.nap_ms)
+        online(work + RCU_SLOT)
+    worker.sleeps += 1
+    store_release(work + _ASLEEP, 0)
+
+
+@cold
+def begin(work):  # type: ignore[no-untyped-def]
+    """Profile: what follows is charged to the next :func:`mark`."""
+    worker = Worker(work)
+    if worker.perf_fd >= 0:
+        read(worker.perf_fd, worker.profile + _SAMPLE, 64)
+        store64(worker.profile + _SAMPLE + 128, load64(worker.profile + _SAMPLE + _CYCLES))
+        store64(worker.profile + _SAMPLE + 136, load64(worker.profile + _SAMPLE + _INSTRUCTIONS))
+    worker.mark = cycles()
+
+
+@cold
+def mark(work, slot, packets):  # type: ignore[no-untyped-def]
+    """Profile: charge what happened since the last :func:`begin` or ``mark`` to ``slot``."""
+    worker = Worker(work)
+    spent = cycles() - worker.mark
+    instructions = 0
+    if worker.perf_fd >= 0:
+        sample = worker.profile + _SAMPLE
+        read(worker.perf_fd, sample, 64)
+        spent = load64(sample + _CYCLES) - load64(sample + 128)
+        instructions = load64(sample + _INSTRUCTIONS) - load64(sample + 136)
+    at = worker.profile + slot * PROFILE_SLOT
+    store64(at, load64(at) + spent)
+    store64(at + 8, load64(at + 8) + instructions)
+    store64(at + 16, load64(at + 16) + packets)
+    store64(at + 24, load64(at + 24) + 1)
+    begin(work)
+
