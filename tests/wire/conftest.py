@@ -1,6 +1,6 @@
 """Cells of memory to put packets in, and the kernel that says where the parser found what."""
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +13,8 @@ from wirespeed import jit
 from wirespeed.mem.descriptor import CELL, HEADROOM, CellHeader, describe
 
 HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.append(str(HERE))  # machine code is cached under its module's name, which must be importable
 
 
 class Cells:
@@ -49,17 +51,10 @@ def cells():
     jit.unregister(made.base)
 
 
-def _load_twin():
-    spec = importlib.util.spec_from_file_location("wire_twin", HERE / "twin.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def twin():
     """The module of ``places``: every attribute of a parsed packet, as plain numbers."""
-    return _load_twin()
+    return importlib.import_module("wire_twin")
 
 
 @pytest.fixture
@@ -78,11 +73,11 @@ def other_machine():
     """``other_machine(frames)``: what the parser finds in each, in a process that runs the other way."""
 
     def look(frames):
-        env = {**os.environ, "NUMBA_DISABLE_JIT": "1" if jit.COMPILED else "0"}
+        path = os.pathsep.join([*sys.path, str(HERE)])
+        env = {**os.environ, "NUMBA_DISABLE_JIT": "1" if jit.COMPILED else "0", "PYTHONPATH": path}
         lines = "".join(f"{frame.hex() or '-'}\n" for frame in frames)
-        run = subprocess.run(
-            [sys.executable, str(HERE / "twin.py")], input=lines, capture_output=True, text=True, env=env
-        )
+        command = [sys.executable, "-c", "import wire_twin; wire_twin.main()"]
+        run = subprocess.run(command, input=lines, capture_output=True, text=True, env=env)
         assert run.returncode == 0, run.stderr
         return [tuple(int(word) for word in line.split()) for line in run.stdout.splitlines()]
 

@@ -192,7 +192,8 @@ def _search(cls: type[Header], binding: Binding, index: int) -> list[str]:
 
 
 def _compile(cls: type[Header], source: str) -> Callable[..., Any]:
-    scope: dict[str, Any] = {"maybe": _maybe(cls)}
+    # The module's name lets Numba find the function's globals when machine code comes back from disk.
+    scope: dict[str, Any] = {"__name__": __name__, "maybe": _maybe(cls)}
     for binding in cls.bindings:
         if not binding.carrier.FOUND:
             carrier = binding.carrier

@@ -1,4 +1,4 @@
-"""Where the parser finds what; as a script, reads frames as lines of hex and prints the answers."""
+"""Where the parser finds what; ``main`` reads frames as lines of hex and prints the answers."""
 
 import sys
 
@@ -77,7 +77,3 @@ def main():
         data = bytes.fromhex(line.strip().strip("-"))
         jit.write_bytes(base + HEADROOM, data)
         print(*places(base, describe(0, HEADROOM, len(data))))
-
-
-if __name__ == "__main__":
-    main()
