@@ -261,7 +261,5 @@ class RingMachine(RuleBasedStateMachine):
         self.bench.region.close()
 
 
-RingMachine.TestCase.settings = settings(
-    max_examples=60 if COMPILED else 20, stateful_step_count=40, deadline=None
-)
+RingMachine.TestCase.settings = settings(max_examples=60 if COMPILED else 20, stateful_step_count=40, deadline=None)
 TestRingMachine = RingMachine.TestCase

@@ -83,9 +83,7 @@ def test_default_route(table):
 
 
 def test_deleting_restores_what_was_covered(table):
-    for hop, prefix in enumerate(
-        ["10.0.0.0/16", "10.0.0.0/20", "10.0.1.0/24", "10.0.1.64/26", "10.0.1.64/32"]
-    ):
+    for hop, prefix in enumerate(["10.0.0.0/16", "10.0.0.0/20", "10.0.1.0/24", "10.0.1.64/26", "10.0.1.64/32"]):
         table.add(prefix, hop)
     seen = []
     for prefix in ["10.0.1.64/32", "10.0.0.0/20", "10.0.1.64/26", "10.0.1.0/24", "10.0.0.0/16"]:
@@ -156,7 +154,7 @@ def test_add_many_takes_arrays_or_anything(table):
 def test_bad_routes_change_nothing(table, prefix, hop, message):
     with pytest.raises(TableError, match=message):
         table.add(prefix, hop)
-    with pytest.raises(TableError, match=message.split(" of ")[0]):
+    with pytest.raises(TableError, match=message):
         table.add_many(["11.0.0.0/24", prefix], [1, hop])
     assert len(table) == 0
     assert table.lookup("11.0.0.0") == -1
@@ -167,7 +165,9 @@ def test_bad_arrays_change_nothing(table):
     with pytest.raises(TableError, match=r"host bits set: did you mean 10\.0\.0\.0/24"):
         table.add_many((addresses, lengths), [1, 1])
     with pytest.raises(TableError, match="2 prefixes have 1 next hops"):
-        table.add_many((addresses, lengths), [1])
+        table.add_many((addresses & 0xFFFFFF00, lengths), [1])
+    with pytest.raises(TableError, match="2 addresses have 1 lengths"):
+        table.add_many((addresses, lengths[:1]), [1, 1])
     assert len(table) == 0
 
 
@@ -262,9 +262,7 @@ class LpmMachine(RuleBasedStateMachine):
         assert self.table.stats().groups == 0
 
 
-LpmMachine.TestCase.settings = settings(
-    max_examples=60 if COMPILED else 10, stateful_step_count=30, deadline=None
-)
+LpmMachine.TestCase.settings = settings(max_examples=60 if COMPILED else 10, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -349,9 +347,7 @@ def test_readers_only_ever_see_legal_hops():
             store64(legal + i * 16, hops[0])
             store64(legal + i * 16 + 8, hops[1])
         bad = []
-        reader = threading.Thread(
-            target=lambda: bad.append(watch(table.address, slot, stop, ips, legal, len(watched)))
-        )
+        reader = threading.Thread(target=lambda: bad.append(watch(table.address, slot, stop, ips, legal, len(watched))))
         reader.start()
         try:
             for turn in range(rounds):

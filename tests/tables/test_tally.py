@@ -36,11 +36,7 @@ def add_once(block, key):
 
 
 @settings(deadline=None, max_examples=100 if COMPILED else 30)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 1), st.one_of(st.integers(0, 5), KEYS), st.integers(1, 1 << 40)), max_size=60
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, 1), st.one_of(st.integers(0, 5), KEYS), st.integers(1, 1 << 40)), max_size=60))
 def test_counts_like_a_counter(events):
     model = Counter()
     with Tally(100, workers=2) as tally:
@@ -49,9 +45,7 @@ def test_counts_like_a_counter(events):
             model[key] += n
         assert dict(tally) == model
         assert len(tally) == len(model)
-        assert sorted(count for _, count in tally.most_common(3)) == sorted(
-            n for _, n in model.most_common(3)
-        )
+        assert sorted(count for _, count in tally.most_common(3)) == sorted(n for _, n in model.most_common(3))
         assert tally.most_common() == sorted(tally, key=lambda pair: -pair[1])
         assert all(tally[key] == n for key, n in model.items())
         assert tally.overflow == 0

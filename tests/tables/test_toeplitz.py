@@ -77,9 +77,7 @@ def test_symmetric_key_hashes_both_directions_the_same(table):
             there = both.hash_v4(v4(src), v4(dst), sport, dport)
             assert there == both.hash_v4(v4(dst), v4(src), dport, sport)
             assert there != 0
-            assert table.hash_v4(v4(src), v4(dst), sport, dport) != table.hash_v4(
-                v4(dst), v4(src), dport, sport
-            )
+            assert table.hash_v4(v4(src), v4(dst), sport, dport) != table.hash_v4(v4(dst), v4(src), dport, sport)
         for dst, dport, src, sport, *_ in V6:
             there = both.hash_v6(v6(src), v6(dst), sport, dport)
             assert there == both.hash_v6(v6(dst), v6(src), dport, sport)

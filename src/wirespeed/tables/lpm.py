@@ -13,10 +13,10 @@ which only control code reads: to find what covers a prefix that goes, to list, 
 
 import ctypes
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +26,11 @@ from wirespeed.jit import load32
 from wirespeed.mem.region import Region
 from wirespeed.tables import lpm_memory as memory
 from wirespeed.tables.lpm_memory import FIRST_GROUP, LENGTH_SHIFT, MAX_HOP, Lpm4View
-from wirespeed.tables.prefix import Address4, Prefix4, parse_address, parse_prefix, prefix_text
+from wirespeed.tables.prefix import Address4, Prefix4, parse_address, parse_prefix, prefix_keys, prefix_text
+from wirespeed.tables.reclaimer import Reclaimer
 
 DEFAULT_GROUPS: int = 4095
 """/24s that may have longer prefixes: the Internet's table of 2026 has about 300. In all exactly 68 MiB."""
-
-
-class Reclaimer(Protocol):
-    """Who knows when workers have let go: :class:`wirespeed.sync.rcu.Grace`."""
-
-    def defer(self, action: Callable[[], None]) -> None:
-        """Run ``action`` after a grace period."""
-
-    def synchronize(self) -> None:
-        """Wait for a grace period and run what was deferred."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +65,7 @@ class Lpm4:
 
     View: ClassVar[type[Lpm4View]] = Lpm4View
 
-    def __init__(
-        self, groups: int = DEFAULT_GROUPS, name: str = "lpm4", reclaimer: Reclaimer | None = None
-    ) -> None:
+    def __init__(self, groups: int = DEFAULT_GROUPS, name: str = "lpm4", reclaimer: Reclaimer | None = None) -> None:
         if not 1 <= groups <= 1 << 24:
             raise TableError(f"{name}: {groups} groups are not possible: use 1 to {1 << 24}")
         self.name = name
@@ -100,6 +89,10 @@ class Lpm4:
 
     def prefetch(self, address: int) -> None:
         """A hint in nodes; nothing in plain Python."""
+
+    def outgrows_cache(self) -> bool:
+        """Whether lookups will miss the cache so often that a node should prefetch: a line a route, 256 KiB."""
+        return len(self) * 64 > 256 << 10
 
     # Routes -------------------------------------------------------------------------------------------------
 
@@ -135,18 +128,18 @@ class Lpm4:
             TableError: as :meth:`add`; names the first bad one. Nothing is changed then.
         """
         if isinstance(prefixes, tuple) and len(prefixes) == 2 and isinstance(prefixes[0], np.ndarray):
-            addresses, lengths = (np.asarray(part).astype(np.int64) for part in prefixes)
+            keys = prefix_keys(*prefixes)
         else:
-            parsed = np.array([parse_prefix(prefix) for prefix in prefixes], dtype=np.int64)  # type: ignore[arg-type]
-            addresses, lengths = parsed >> 6, parsed & 63
+            keys = np.array([parse_prefix(prefix) for prefix in prefixes], dtype=np.int64)  # type: ignore[arg-type]
         hops = np.asarray(next_hops if isinstance(next_hops, np.ndarray) else list(next_hops), dtype=np.int64)
-        self._refuse_bad(addresses, lengths, hops)
+        self._refuse_bad(keys, hops)
+        addresses, lengths = keys >> 6, keys & 63
         long = np.unique(addresses[lengths > 24] >> 8)
         spare = self._spare_groups(int((self._first_table()[long] < memory.EXTENDED).sum()))
         values = lengths << LENGTH_SHIFT | hops + 1
         taken = memory.paint_many(self._base, addresses, values, np.array(spare, dtype=np.int64))
         del self._spare[len(self._spare) - taken :]
-        self._routes.update(zip((addresses << 6 | lengths).tolist(), hops.tolist(), strict=True))
+        self._routes.update(zip(keys.tolist(), hops.tolist(), strict=True))
 
     def delete(self, prefix: Prefix4) -> None:
         """Delete a route; what it covered falls back to the next shorter one.
@@ -191,9 +184,7 @@ class Lpm4:
     def stats(self) -> LpmStats:
         """How full it is."""
         used = self._limit - len(self._spare) - self._retired
-        return LpmStats(
-            len(self._routes), used, self._limit, self._retired, self.region.size, self.region.kind
-        )
+        return LpmStats(len(self._routes), used, self._limit, self._retired, self.region.size, self.region.kind)
 
     def close(self) -> None:
         """Give the memory back. No worker may look up any more."""
@@ -252,20 +243,13 @@ class Lpm4:
 
         self.reclaimer.defer(reuse)
 
-    def _refuse_bad(
-        self, addresses: NDArray[np.int64], lengths: NDArray[np.int64], hops: NDArray[np.int64]
-    ) -> None:
-        if not len(addresses) == len(lengths) == len(hops):
-            raise TableError(
-                f"{self.name}: {len(addresses)} prefixes have {len(hops)} next hops: give one each"
-            )
-        bad = (lengths < 0) | (lengths > 32) | (addresses < 0) | (addresses > 0xFFFF_FFFF)
-        bad |= (addresses & (np.int64(0xFFFF_FFFF) >> np.clip(lengths, 0, 32))) != 0
-        bad |= (hops < 0) | (hops > MAX_HOP)
+    def _refuse_bad(self, keys: NDArray[np.int64], hops: NDArray[np.int64]) -> None:
+        if len(keys) != len(hops):
+            raise TableError(f"{self.name}: {len(keys)} prefixes have {len(hops)} next hops: give one each")
+        bad = (hops < 0) | (hops > MAX_HOP)
         if bad.any():
             at = int(bad.argmax())
-            parse_prefix((int(addresses[at]), int(lengths[at])))
-            raise TableError(f"{self.name}: next hop {hops[at]} (number {at}) is not 0 to {MAX_HOP}")
+            raise TableError(f"{self.name}: next hop {hops[at]} of {prefix_text(int(keys[at]))} is not 0 to {MAX_HOP}")
 
 
 def _entry(key: int, hop: int) -> int:

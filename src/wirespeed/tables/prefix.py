@@ -6,7 +6,10 @@ A prefix is kept as one int, ``key = address << 6 | length``: sorts like a routi
 import ipaddress
 import operator
 import socket
-from typing import SupportsIndex, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
 
@@ -53,6 +56,19 @@ def parse_prefix(prefix: Prefix4) -> int:
         right = prefix_text((address & ~(0xFFFF_FFFF >> length)) << 6 | length)
         raise TableError(f"prefix {prefix!r} has host bits set: did you mean {right}?")
     return address << 6 | length
+
+
+def prefix_keys(addresses: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """The keys of arrays of addresses and lengths. Raises TableError for the first that is no prefix."""
+    if len(addresses) != len(lengths):
+        raise TableError(f"{len(addresses)} addresses have {len(lengths)} lengths: give one each")
+    wide, bits = np.asarray(addresses).astype(np.int64), np.asarray(lengths).astype(np.int64)
+    bad = (bits < 0) | (bits > 32) | (wide < 0) | (wide > 0xFFFF_FFFF)
+    bad |= (wide & (np.int64(0xFFFF_FFFF) >> np.clip(bits, 0, 32))) != 0
+    if bad.any():
+        at = int(bad.argmax())
+        parse_prefix((int(wide[at]), int(bits[at])))  # says what is wrong with it
+    return wide << 6 | bits
 
 
 def prefix_text(key: int) -> str:

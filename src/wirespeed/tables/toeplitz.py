@@ -32,9 +32,7 @@ _RECORD = 64
 _ROW = 1024
 KEY_BYTES: int = 40
 
-MICROSOFT_KEY: bytes = bytes.fromhex(
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
-)
+MICROSOFT_KEY: bytes = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
 """The key of Microsoft's verification suite, and the usual default of cards."""
 SYMMETRIC_KEY: bytes = bytes.fromhex("6d5a") * 20
 """Both directions of a flow hash the same, since the key repeats every 16 bits."""
