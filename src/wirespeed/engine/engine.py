@@ -160,9 +160,8 @@ class Engine:
         if placement.shared:
             self.notes.append(placement.why)
         for state in self.built.captured.states.values():
-            attach = getattr(state, "attach", None)
-            if callable(attach):
-                attach(self.grace)
+            if hasattr(state, "reclaimer"):
+                state.reclaimer = self.grace
         self._started = time.perf_counter()
         for index in range(self.count):
             core = placement.workers[index]
@@ -259,6 +258,7 @@ class Engine:
             for thread in self._threads:
                 thread.join()
         self._stopped = time.perf_counter()
+        self._let_go()
         for port in self.graph.ports:
             port.refresh()
         stats = {port: port.stats() for port in self.graph.ports}
@@ -288,6 +288,13 @@ class Engine:
             time.sleep(0.002)
             moved = all(Worker(m.record).loops > b + 1 for m, b in zip(self.memory.workers, before, strict=True))
             quiet = quiet + 1 if moved and self.memory.in_flight() == 0 else 0
+
+    def _let_go(self) -> None:
+        """Tables no longer have readers to wait for."""
+        self.grace.reclaim()
+        for state in self.built.captured.states.values():
+            if getattr(state, "reclaimer", None) is self.grace:
+                state.reclaimer = None
 
     def _close_ports(self, faults: list[str]) -> None:
         for port in self.graph.ports:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wirespeed.graph.capture import Captured, identity, rename
-from wirespeed.graph.layout import VECTOR_STRIDE, binding
+from wirespeed.graph.layout import MARKS, VECTOR_STRIDE, binding
 from wirespeed.graph.node import DEFAULT, Node
 from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
 from wirespeed.graph.source import number_doors, plain
@@ -63,6 +63,7 @@ class _Emitter:
         self.used: dict[Node, set[str]] = {}
         self.alone = plan.workers == 1
         self.profile = plan.shape == PROFILE
+        self.marks = False  # whether any node uses pkt.mark, which then travels beside the descriptor
 
     # Nodes ---------------------------------------------------------------------------------------------
 
@@ -77,6 +78,7 @@ class _Emitter:
                 self.prefetches[node] = f"{name}_prefetch"
                 source = plain(node.prefetch, node.name)
                 rename(source, node.prefetch, node.name, f"{name}_prefetch", self.captured)
+        self.marks = any("mark" in touched for touched in self.captured.touches.values())
         for state in self.captured.states:
             self.plan.bind(state)
 
@@ -176,7 +178,14 @@ class _Emitter:
         write(f"pkt.desc = load64(v{vector} + (i << 3))")
         if not self.alone:
             write("pkt.port = port if port >= 0 else CellHeader(header_of(cells, pkt.desc)).port")
+        if self.marks:
+            write(f"pkt.mark = load64(v{vector} + {MARKS} + (i << 3))" if self.led_by_node(vector) else "pkt.mark = 0")
         write(f"{parse}(pkt)")
+
+    def led_by_node(self, vector: int) -> bool:
+        """Whether packets come to this vector from a node, with marks, rather than from a port."""
+        entry = self.plan.entries[vector]
+        return all(isinstance(source, Node) for (source, _), target in self.plan.graph.edges.items() if target is entry)
 
     def tree(self, node: Node) -> None:
         """Run a node on ``pkt`` and follow its doors, inside the region's loop."""
@@ -207,6 +216,8 @@ class _Emitter:
             return
         vector = plan.vector(target)
         write(f"store64(v{vector} + (c{vector} << 3), pkt.desc)")
+        if self.marks and isinstance(target, Node):
+            write(f"store64(v{vector} + {MARKS} + (c{vector} << 3), pkt.mark)")
         write(f"c{vector} += 1")
         if target in self.prefetches:
             write(self.call(self.prefetches[target]))

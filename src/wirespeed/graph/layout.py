@@ -18,7 +18,9 @@ RUN, DRAIN, EXIT = 0, 1, 2
 
 RCU_SLOT: int = 128
 BINDINGS: int = 1024
-VECTOR_STRIDE: int = 4096 + 320  # room for MAX_BURST descriptors; not all in the same cache sets
+MARKS: int = 4096 + 64
+"""Where a vector's marks start: one word beside each descriptor, used only when nodes use ``pkt.mark``."""
+VECTOR_STRIDE: int = 2 * MARKS + 320  # room for MAX_BURST of both; not all vectors in the same cache sets
 
 
 class Worker(View):

@@ -38,6 +38,7 @@ class Packet(Local):
     desc = word()  # the 64-bit descriptor (wirespeed.mem.descriptor)
     cells = word()  # address of cell 0
     port = word()  # index of the port it came in by
+    mark = word()  # for nodes to tell each other something: 0 when received, travels with the packet
     start = word()  # address of the first byte
     end = word()  # address after the last byte of the first segment
 

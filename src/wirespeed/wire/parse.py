@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 FRAME, LINK, NETWORK, TRANSPORT = 0, 1, 2, 3
 
 LEVEL: dict[str, int] = {
-    **dict.fromkeys(("desc", "cells", "port", "start", "end", "length"), FRAME),
+    **dict.fromkeys(("desc", "cells", "port", "mark", "start", "end", "length"), FRAME),
     **dict.fromkeys(("prepend", "adjust", "append", "trim", "parse"), FRAME),
     **dict.fromkeys(("eth", "vlan", "qinq", "ethertype", "l3", "push_vlan", "pop_vlan"), LINK),
     **dict.fromkeys(("arp", "ipv4", "ipv6", "ip_bytes"), NETWORK),
