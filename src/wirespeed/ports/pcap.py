@@ -92,8 +92,7 @@ class Pcap(Port):
         for field in fields(PcapOptions):
             if field.name in names and getattr(self.options, field.name) != field.default:
                 raise PortError(
-                    f"port {self.spec!r}: {field.name} is for files that are {direction}, this one is not: "
-                    "leave it out"
+                    f"port {self.spec!r}: {field.name} is for files that are {direction}, this one is not: leave it out"
                 )
 
     # Reading -----------------------------------------------------------------------------------------------
@@ -102,9 +101,7 @@ class Pcap(Port):
         options = self.options
         self._file = CaptureFile(self._path, options.memory if options.loop else -1)
         layout = self._file.layout
-        self._memory = Region(
-            pcapng_read.BYTES if layout.pcapng else FileQueue.SIZE, "wirespeed-pcap", huge=False
-        )
+        self._memory = Region(pcapng_read.BYTES if layout.pcapng else FileQueue.SIZE, "wirespeed-pcap", huge=False)
         record = FileQueue(self._memory.address)
         record.at = self._file.address + layout.first
         record.end = self._file.address + self._file.size
@@ -122,9 +119,7 @@ class Pcap(Port):
     def _open_loop(self, pool: Pool, queues: int, reader: FileQueue, pcapng: bool) -> None:
         """Lay the packets out; the file itself is not needed any more."""
         if self.options.timestamps:
-            raise PortError(
-                f"port {self.spec!r}: packets that come again and again have no time: leave timestamps out"
-            )
+            raise PortError(f"port {self.spec!r}: packets that come again and again have no time: leave timestamps out")
         self._table = table = Table(self._path, reader, pcapng, pool, self.options.memory)
         fault = self._what_is_wrong()
         if fault:
@@ -200,9 +195,7 @@ class Pcap(Port):
         """Write what waits in the buffer; leave a file of whole records, whatever happened."""
         if self.tx:
             pcap_write.write_rest(self.tx[0])
-        failure = (
-            os.strerror(WriteQueue(self.tx[0]).failed) if self.tx and WriteQueue(self.tx[0]).failed else ""
-        )
+        failure = os.strerror(WriteQueue(self.tx[0]).failed) if self.tx and WriteQueue(self.tx[0]).failed else ""
         if self._packer is not None:
             self._packer.close()
             if self._packer.error is not None:

@@ -61,8 +61,9 @@ LINK_TYPES = {
     165: "BACnet MS/TP", 187: "Bluetooth HCI", 189: "USB", 192: "per-packet information",
     195: "802.15.4 with FCS", 201: "Bluetooth HCI with direction", 220: "USB, Linux, padded",
     226: "Solaris IPNET", 227: "SocketCAN", 228: "raw IPv4", 229: "raw IPv6", 230: "802.15.4", 231: "D-Bus",
-    239: "nflog",     242: "IP over InfiniBand", 247: "InfiniBand", 249: "USB, Windows", 251: "Bluetooth Low Energy",
-    253: "netlink", 258: "Apple PKTAP", 272: "Bluetooth, Linux monitor", 276: "Linux cooked v2",
+    239: "nflog", 242: "IP over InfiniBand", 247: "InfiniBand", 249: "USB, Windows",
+    251: "Bluetooth Low Energy", 253: "netlink", 258: "Apple PKTAP", 272: "Bluetooth, Linux monitor",
+    276: "Linux cooked v2",
 }  # fmt: skip
 """Names of the usual link types, for messages."""
 
@@ -105,8 +106,7 @@ def identify(path: str, data: bytes | memoryview) -> Layout:
         if start.startswith(first):
             raise CaptureError(f"{path}: {what}")
     raise CaptureError(
-        f"{path}: not a capture, it starts with {start[:8].hex(' ')} ({start[:8]!r}): "
-        "give a pcap or pcapng file"
+        f"{path}: not a capture, it starts with {start[:8].hex(' ')} ({start[:8]!r}): give a pcap or pcapng file"
     )
 
 
@@ -117,9 +117,7 @@ def _identify_pcap(path: str, start: bytes, order: str, tick_ns: int, record_hea
         )
     major, minor, _, _, _, link = struct.unpack_from(order + "HHiIII", start, 4)
     if major != 2:
-        raise CaptureError(
-            f"{path}: pcap of version {major}.{minor}, only 2.x is known: convert it (editcap -F pcap)"
-        )
+        raise CaptureError(f"{path}: pcap of version {major}.{minor}, only 2.x is known: convert it (editcap -F pcap)")
     _require_ethernet(path, link & 0xFFFF)  # the upper bits tell of a frame check sequence
     return Layout(False, order == ">", FILE_HEADER, tick_ns, record_header)
 
@@ -173,13 +171,9 @@ def file_header(pcapng: bool, nano: bool) -> bytes:
     if not pcapng:
         return struct.pack("<IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, MAX_CAPTURED, ETHERNET)
     name = b"wirespeed"
-    options = (
-        struct.pack("<HH", 4, len(name)) + name.ljust(-(-len(name) // 4) * 4, b"\0") + bytes(4)
-    )  # shb_userappl
+    options = struct.pack("<HH", 4, len(name)) + name.ljust(-(-len(name) // 4) * 4, b"\0") + bytes(4)  # shb_userappl
     length = 28 + len(options)
-    section = (
-        struct.pack("<IIIHHq", SECTION, length, BYTE_ORDER, 1, 0, -1) + options + struct.pack("<I", length)
-    )
+    section = struct.pack("<IIIHHq", SECTION, length, BYTE_ORDER, 1, 0, -1) + options + struct.pack("<I", length)
     options = struct.pack("<HHB3xHH", 9, 1, 9 if nano else 6, 0, 0)  # if_tsresol, end
     length = 20 + len(options)
     interface = struct.pack("<IIHHI", INTERFACE, length, ETHERNET, 0, MAX_CAPTURED) + options

@@ -226,9 +226,7 @@ class Table:
             if not self.packets:
                 raise CaptureError(f"{name}: has no packets to loop over: record some")
             before_lines = -(-2 * self.packets // _LINE) * _LINE
-            self._memory = Region(
-                before_lines + size, "wirespeed-pcap-loop", huge=before_lines + size > 1 << 20
-            )
+            self._memory = Region(before_lines + size, "wirespeed-pcap-loop", huge=before_lines + size > 1 << 20)
             self.lengths = self._memory.address
             self.lines = self.lengths + before_lines
             self.only_lines = size == self.packets * _LINE
