@@ -92,11 +92,11 @@ class Generator(Port):
         templates = -(-rx_queues * _RECORD // 128) * 128
         lengths = templates + sum(entries) * plan.template
         body = lengths + sum(entries) * 8
-        rest = max(0, plan.longest - plan.template)
+        rest = -(-max(0, plan.longest - plan.template) // 64) * 64  # read in whole cache lines
         size = body + rest
         self._memory = Region(max(size, 1), "wirespeed-generator", huge=size >= _HUGE)
         base = self._memory.address
-        _array(base + body, rest)[:] = frames.body(plan.longest)[plan.template :]
+        _array(base + body, rest)[:] = frames.body(plan.template + rest)[plan.template :]
         self.rx = [base + queue * _RECORD for queue in range(rx_queues)]
         active = sum(1 for share in shares if len(share))
         for queue, share in enumerate(shares):

@@ -205,28 +205,33 @@ def _receive_any(queue, cache, vector, room, random):
     source = taken(stack, got)
     packets = got // each
     untake(stack, got - packets * each)
-    template = record.next
+    template, step, end = record.next, record.template, record.end
+    lengths = record.lengths + (template - record.first) // step * 8
+    body = record.body - step
+    cells, colours = stack.cells, record.colours
     total = 0
     for i in range(packets):
-        length = load64(record.lengths + (template - record.first) // record.template * 8)
-        desc = _coloured(load64(source), record.colours)
-        to = address_of(stack.cells, desc)
+        length = load64(lengths)
+        desc = _coloured(load64(source), colours)
+        to = address_of(cells, desc)
         copy64(to, template)
-        if record.template > TEMPLATE:
+        if step > TEMPLATE:
             copy64(to + TEMPLATE, template + TEMPLATE)
         if random:
-            _redraw(record, to)
+            _redraw(record, template, to)
         here = min(length, ROOM)
-        if here > record.template:
-            copy(to + record.template, record.body, here - record.template)
+        for at in range(step, here, 64):  # the last of these may go beyond the frame: there is room
+            copy64(to + at, body + at)
         if each > 1:
-            desc = _chain(record, stack.cells, source, desc, length)
+            desc = _chain(record, cells, source, desc, length)
         store64(vector + (i << 3), desc | (here << 48))
         source -= each << 3
         total += length
-        template += record.template
-        if template == record.end:
+        template += step
+        lengths += 8
+        if template == end:
             template = record.first
+            lengths = record.lengths
     record.next = template
     _count(record, packets, total)
     return packets
@@ -271,48 +276,51 @@ def _within(bits, span):
     return shift_right(multiply(bits, span), 32)
 
 
+# Old values are read from the template, not from the copy: a load would wait for the vector store before it.
+
+
 @inline
-def _redraw32(record, at, low, span):
+def _redraw32(record, template, to, at, low, span):
     """A new last word of an address; returns ~m + m' of RFC 1624, unfolded."""
-    old = load32(at)
+    old = load32(template + at)
     new = bswap32(low + _within(_draw(record), span))
-    store32(at, new)
+    store32(to + at, new)
     return (0xFFFF - (old & 0xFFFF)) + (0xFFFF - (old >> 16)) + (new & 0xFFFF) + (new >> 16)
 
 
 @inline
-def _redraw16(record, at, low, span):
+def _redraw16(record, template, to, at, low, span):
     """The same for a port."""
-    old = load16(at)
+    old = load16(template + at)
     new = bswap16(low + _within(_draw(record), span))
-    store16(at, new)
+    store16(to + at, new)
     return (0xFFFF - old) + new
 
 
 @inline
-def _mend(at, change, udp):
+def _mend(template, to, at, change, udp):
     """RFC 1624 eqn. 3, HC' = ~(~HC + ~m + m'). The byte order does not matter (RFC 1071 section 2B)."""
-    total = (0xFFFF - load16(at)) + change
+    total = (0xFFFF - load16(template + at)) + change
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     checksum = 0xFFFF - total
     if udp and checksum == 0:
         checksum = 0xFFFF
-    store16(at, checksum)
+    store16(to + at, checksum)
 
 
 @inline
-def _redraw(record, frame):
+def _redraw(record, template, to):
     addresses = 0
     if record.src_span:
-        addresses += _redraw32(record, frame + record.src_at, record.src_low, record.src_span)
+        addresses += _redraw32(record, template, to, record.src_at, record.src_low, record.src_span)
     if record.dst_span:
-        addresses += _redraw32(record, frame + record.dst_at, record.dst_low, record.dst_span)
+        addresses += _redraw32(record, template, to, record.dst_at, record.dst_low, record.dst_span)
     ports = 0
     if record.sport_span:
-        ports += _redraw16(record, frame + record.sport_at, record.sport_low, record.sport_span)
+        ports += _redraw16(record, template, to, record.sport_at, record.sport_low, record.sport_span)
     if record.dport_span:
-        ports += _redraw16(record, frame + record.dport_at, record.dport_low, record.dport_span)
+        ports += _redraw16(record, template, to, record.dport_at, record.dport_low, record.dport_span)
     if record.ip_sum:
-        _mend(frame + record.ip_sum, addresses, 0)
-    _mend(frame + record.sum, ports + addresses * record.covers, record.udp)
+        _mend(template, to, record.ip_sum, addresses, 0)
+    _mend(template, to, record.sum, ports + addresses * record.covers, record.udp)
