@@ -6,7 +6,6 @@ so that the error points at the node, not at what was made of it.
 """
 
 import ast
-import hashlib
 import linecache
 import os
 import sys
@@ -94,32 +93,29 @@ def _import(path: Path, emitted: Emitted) -> Any:
 
 
 def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
-    """Find the node that does not compile, and say why at its own line."""
+    """Find the node that does not compile, and say why at the line of the node, or of the helper it calls."""
     for node in plan.order:
-        reason, line = _try_alone(node, emitted)
+        reason, file, line = _try_alone(node)
         if reason:
-            file = node.function.__code__.co_filename
             shown = linecache.getline(file, line).strip()
             return NodeError(f"{file}:{line}: {node.name} does not compile: {reason}\n    {shown}")
     return NodeError(f"the graph does not compile: {failure.reason}")
 
 
-def _try_alone(node: Node, emitted: Emitted) -> tuple[str, int]:
-    """Compile one node with its own line numbers; the reason it fails and where, or an empty reason."""
+def _try_alone(node: Node) -> tuple[str, str, int]:
+    """Compile one node with the lines of the user's files; the reason it fails and where, or an empty reason."""
     source, _ = number_doors(node)
     captured = Captured()
     rename(source, node.function, node.name, "subject", captured)
-    ast.increment_lineno(source.tree, source.first - 1)
     scope: dict[str, Any] = {"inline": inline, **captured.objects}
-    for name, text in captured.functions.items():
+    for name, origin in captured.trees.items():
+        ast.increment_lineno(origin.tree, origin.first - 1)
         if name != "subject":
-            label = f"<helper {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
-            exec(compile("@inline\n" + text, label, "exec"), scope)
-    code = compile(ast.Module([source.tree], []), source.file, "exec")
-    exec(code, scope)
+            origin.tree.decorator_list = [ast.copy_location(ast.Name("inline", ast.Load()), origin.tree)]
+        exec(compile(ast.Module([origin.tree], []), origin.file, "exec"), scope)
     subject: python_types.FunctionType = scope["subject"]
     views = [type(captured.states[name]).View for name in captured.needs["subject"]]
-    return explain(subject, Packet, views)
+    return explain(subject, Packet, views, {origin.file for origin in captured.trees.values()})
 
 
 __all__ = ["Built", "build"]

@@ -14,8 +14,11 @@ import ast
 import builtins
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import EnumMeta
+from numbers import Integral, Rational, Real
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,6 +26,9 @@ from wirespeed.errors import NodeError
 from wirespeed.graph.source import Source, attributes, plain
 from wirespeed.jit import Local, View, python_function
 from wirespeed.wire.header import Header
+
+NUMBERS = (bool, Integral, Real)
+"""What is compiled in as a constant (not a fraction); NumPy's scalars among them."""
 
 _BUILTINS = frozenset({"abs", "bool", "int", "len", "max", "min", "range", "divmod", "True", "False", "None"})
 
@@ -38,6 +44,8 @@ class Captured:
     needs: dict[str, list[str]] = field(default_factory=dict)  # function: states it takes as arguments
     touches: dict[str, set[str]] = field(default_factory=dict)  # function: attributes in it and below
     origins: dict[str, str] = field(default_factory=dict)  # function: file:line
+    trees: dict[str, Source] = field(default_factory=dict)  # function: what its text was made of
+    reserved: frozenset[str] = frozenset()  # names that mean something in the module already
     watched: list[tuple[Mapping[str, Any], str, Any]] = field(default_factory=list)
     _names: dict[int, str] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
@@ -49,7 +57,7 @@ class Captured:
     def name_for(self, thing: Any, wish: str) -> str:
         """A name for ``thing`` that no other thing has; always the same one."""
         if id(thing) not in self._names:
-            taken = {*self._names.values()}
+            taken = {*self._names.values(), *self.reserved}
             name, count = wish, 1
             while name in taken:
                 count += 1
@@ -72,6 +80,18 @@ def scope_of(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, An
     return dict(found.nonlocals), function.__globals__
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, NUMBERS) and (isinstance(value, Integral) or not isinstance(value, Rational))
+
+
+def _constant(value: Any) -> ast.expr:
+    """A number as Python source says it: plain, and with its sign as an operator (``(-5) ** 2`` is not ``-5 ** 2``)."""
+    plain = value if isinstance(value, bool) else int(value) if isinstance(value, Integral) else float(value)
+    if not isinstance(plain, bool) and plain < 0:
+        return ast.UnaryOp(ast.USub(), ast.Constant(-plain))
+    return ast.Constant(plain)
+
+
 class _Rename(ast.NodeTransformer):
     """Rewrites the names a function takes from outside into those of the generated module."""
 
@@ -91,9 +111,14 @@ class _Rename(ast.NodeTransformer):
             at = at.value
         if isinstance(at, ast.Name) and at.id not in self.local:
             value, known = self._look(at.id)
-            if known and isinstance(value, ModuleType):
+            if known and isinstance(value, (ModuleType, EnumMeta)):
+                if not isinstance(tree.ctx, ast.Load):
+                    raise NodeError(
+                        f"{self.source.at(tree)}: {self.name} changes {ast.unparse(tree)}; a node keeps what changes "
+                        "in ws.counter(), ws.per_worker() or a table"
+                    )
                 for depth, attribute in enumerate(path):
-                    if not isinstance(value, ModuleType):
+                    if not isinstance(value, (ModuleType, EnumMeta)):
                         break
                     if not hasattr(value, attribute):
                         raise NodeError(f"{self.source.at(tree)}: {value.__name__} has no {attribute!r}")
@@ -104,6 +129,15 @@ class _Rename(ast.NodeTransformer):
                     replaced = ast.Attribute(replaced, attribute, tree.ctx)
                 return ast.copy_location(replaced, tree)
         return self.generic_visit(tree)
+
+    def visit_Global(self, tree: Any) -> Any:
+        """``global n`` says that the node will change it, which machine code cannot."""
+        raise NodeError(
+            f"{self.source.at(tree)}: {self.name} changes {', '.join(tree.names)} from outside; a node keeps what "
+            "changes in ws.counter(), ws.per_worker() or a table"
+        )
+
+    visit_Nonlocal = visit_Global
 
     def visit_Name(self, tree: ast.Name) -> Any:
         if tree.id in self.local:
@@ -124,26 +158,27 @@ class _Rename(ast.NodeTransformer):
 
     def _use(self, value: Any, wish: str, tree: ast.AST, scope: Mapping[str, Any]) -> ast.expr:
         captured = self.captured
-        if isinstance(value, (bool, int, float)):
-            if scope is self.far:
+        if _is_number(value):
+            if scope is not self.near:  # a module's, this one or another
                 captured.watched.append((scope, wish, value))
-            return ast.Constant(value)
-        if isinstance(value, tuple) and all(isinstance(part, (bool, int, float)) for part in value):
-            return ast.Tuple([ast.Constant(part) for part in value], ast.Load())
+            return _constant(value)
+        if isinstance(value, tuple) and all(map(_is_number, value)):
+            return ast.Tuple([_constant(part) for part in value], ast.Load())
         if is_state(value):
             name = captured.name_for(value, f"state_{wish}")
             captured.states[name] = value
             self.states[name] = None
+            self.touches |= _touched_by(vars(type(value).View).values())
             return ast.Name(name, ast.Load())
         if isinstance(value, type) and issubclass(value, (View, Local)):
             return self._object(value, wish)
         if callable(value) and getattr(value, "__module__", "").partition(".")[0] == "wirespeed":
-            function = python_function(value)
-            if isinstance(function, FunctionType):
-                self.touches |= attributes(plain(function, wish).tree)
+            self.touches |= _touched_by([value])
             return self._object(value, wish)
         if isinstance(python_function(value), FunctionType):
             name = include(value, captured, wish)
+            if name not in captured.touches:
+                raise NodeError(f"{self.source.at(tree)}: {wish} calls itself; write it as a loop with a bound")
             self.touches |= captured.touches[name]
             self.states.update(dict.fromkeys(captured.needs[name]))
             return ast.Name(name, ast.Load())
@@ -160,9 +195,27 @@ class _Rename(ast.NodeTransformer):
     def visit_Call(self, tree: ast.Call) -> Any:
         tree = self.generic_visit(tree)  # type: ignore[assignment]
         if isinstance(tree.func, ast.Name) and tree.func.id in self.captured.needs:
-            for state in self.captured.needs[tree.func.id]:
-                tree.args.append(ast.Name(state, ast.Load()))
+            # In front, where neither defaults nor keywords come between.
+            tree.args[:0] = [ast.Name(state, ast.Load()) for state in self.captured.needs[tree.func.id]]
         return tree
+
+
+def _touched_by(functions: Iterable[Any], seen: set[int] | None = None) -> set[str]:
+    """Attributes in functions of wirespeed, and in the functions of wirespeed that those call."""
+    seen = set() if seen is None else seen
+    touched: set[str] = set()
+    for value in functions:
+        function = python_function(value.fget if isinstance(value, property) else value)
+        if not isinstance(function, FunctionType) or id(function) in seen:
+            continue
+        seen.add(id(function))
+        try:
+            touched |= attributes(plain(function, function.__name__).tree)
+        except NodeError:
+            continue  # generated: a header's finder, say; headers are asked for their level
+        called = (function.__globals__.get(name) for name in function.__code__.co_names)
+        touched |= _touched_by(called, seen)
+    return touched
 
 
 def rename(
@@ -174,11 +227,12 @@ def rename(
     transformer.visit(source.tree)
     source.tree.name = new_name
     states = list(transformer.states)
-    for state in states:
-        source.tree.args.args.append(ast.arg(state))
+    arguments = source.tree.args.posonlyargs or source.tree.args.args
+    arguments[:0] = [ast.arg(state) for state in states]
     captured.needs[new_name] = states
     captured.touches[new_name] = transformer.touches
     captured.origins[new_name] = f"{source.file}:{source.first}"
+    captured.trees[new_name] = source
     ast.fix_missing_locations(source.tree)
     text = ast.unparse(source.tree)
     captured.functions[new_name] = text
@@ -194,14 +248,41 @@ def include(function: Any, captured: Captured, wish: str) -> str:
 
 
 def identity(value: Any) -> str:
-    """A text that changes when a captured class or function means something else."""
-    if isinstance(value, type) and value.__module__.partition(".")[0] != "wirespeed":
-        shown = "; ".join(f"{name}={field!r}" for name, field in getattr(value, "fields", {}).items())
+    """A text that changes when a captured class or function means something else.
+
+    wirespeed's own are known by name: the cache's directory stands for their source. Others are known by their
+    file, and by the numbers and functions they use from around them.
+    """
+    name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+    if name.startswith("wirespeed."):
+        return name
+    return f"{name} {hashlib.sha256(_meaning(value, set()).encode()).hexdigest()[:16]}"
+
+
+_NAMED = ("wirespeed", "builtins")
+
+
+def _meaning(value: Any, seen: set[int]) -> str:
+    function = python_function(value.fget if isinstance(value, property) else value)
+    if _is_number(value):
+        return repr(value)
+    if id(value) in seen or (getattr(function, "__module__", None) or "builtins").partition(".")[0] in _NAMED:
+        return ""
+    seen.add(id(value))
+    if isinstance(value, type):
+        parts = [f"{name}={field!r}" for name, field in getattr(value, "fields", {}).items()]
         if issubclass(value, Header):
-            shown += value.finder_source()
-        try:
-            shown += inspect.getsource(value)
-        except (OSError, TypeError):
-            shown += "defined where its source cannot be read: fields only"
-        return f"{value.__qualname__} {hashlib.sha256(shown.encode()).hexdigest()[:16]}"
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+            parts.append(value.finder_source())
+        parts += [_meaning(member, seen) for member in vars(value).values()]
+        parts += [_meaning(kind, seen) for kind in value.__mro__[1:]]
+        return f"{value.__qualname__}: {'; '.join(parts)}"
+    if not isinstance(function, FunctionType):
+        return ""
+    near, far = scope_of(function)
+    used = {name: far[name] for name in function.__code__.co_names if name in far} | near
+    parts = [f"{name}={_meaning(what, seen)}" for name, what in used.items()]
+    try:
+        parts.append(Path(inspect.getsourcefile(function) or "").read_text())
+    except (OSError, TypeError):
+        parts.append(function.__code__.co_code.hex() + repr(function.__code__.co_consts))
+    return f"{function.__qualname__}({'; '.join(parts)})"

@@ -5,6 +5,7 @@ burst through the graph, and ``run``, which a worker thread calls once. Its name
 made from, so an old one is never mistaken for a new one, and a second start finds its machine code on disk.
 """
 
+import ast
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,13 @@ from wirespeed.mem.pool import Cache, release
 from wirespeed.sync.rcu import offline, online, quiescent
 from wirespeed.wire.packet import Packet
 """
+
+_RESERVED = frozenset(
+    [alias.name for part in ast.parse(_IMPORTS).body if isinstance(part, ast.ImportFrom) for alias in part.names]
+    + [parser.__name__ for parser in PARSERS]
+    + ["process", "run"]
+)
+"""What the module calls its own; a class of the user's with such a name gets another one in it."""
 
 
 @dataclass
@@ -56,7 +64,7 @@ class _Writer:
 class _Emitter:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.captured = Captured()
+        self.captured = Captured(reserved=_RESERVED)
         self.write = _Writer()
         self.names: dict[Node, str] = {}
         self.prefetches: dict[Node, str] = {}
@@ -92,7 +100,7 @@ class _Emitter:
         return max(levels, default=0)
 
     def call(self, name: str) -> str:
-        return f"{name}({', '.join(['pkt', *self.captured.needs[name]])})"
+        return f"{name}({', '.join([*self.captured.needs[name], 'pkt'])})"
 
     # process -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Compiling on demand, with progress, and what a compiler error means to who wrote the function."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numba
@@ -53,27 +53,42 @@ def compile_kernel(function: Any, words: int, progress: Callable[[str], None] | 
     return bool(sum(function.stats.cache_hits.values()))
 
 
-def explain(function: Any, packet: type[Local], views: Sequence[type[View]]) -> tuple[str, int]:
-    """Compile ``function(packet, *views)`` alone; why it fails and the line, or an empty reason."""
+def explain(
+    function: Any, packet: type[Local], views: Sequence[type[View]], files: Collection[str]
+) -> tuple[str, str, int]:
+    """Compile ``function(*views, packet)`` alone; why it fails, in which of ``files``, and the line.
+
+    The innermost place in one of ``files`` is blamed. An empty reason: it compiles.
+    """
     dispatcher = numba.njit(**_COMMON)(function)
-    signature = (packet.numba_type(), *(view_type(view, False) for view in views))
+    signature = (*(view_type(view, False) for view in views), packet.numba_type())
     try:
         dispatcher.compile(signature)
     except errors.NumbaError as error:
         reason, line = _sentence(error)
-        return reason, line or function.__code__.co_firstlineno
-    return "", 0
+        for file, number in re.findall(r"typing of [^\n]*? at ([^\n]+) \((\d+)\)", _text(error)):
+            if file in files:
+                return reason, file, int(number)
+        return reason, function.__code__.co_filename, line or function.__code__.co_firstlineno
+    return "", "", 0
+
+
+def _text(error: Exception) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
 
 def _sentence(error: Exception) -> tuple[str, int]:
     """The part of Numba's message that says something, and the first line number it names."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = _text(error)
     found = re.search(r'File "[^"]*", line (\d+)', text)
     line = int(found[1]) if found else 0
-    location = getattr(error, "loc", None)
-    if location is not None and getattr(location, "line", 0):
-        line = location.line
-    skipped = ("Failed in", "During:", "File ", "def ", "<source", "- ", "Known signatures", "There are", ">>>")
-    said = [part.strip() for part in text.splitlines() if part.strip()]
-    said = [part for part in said if not part.startswith(skipped)]
-    return (said[0] if said else text.strip()) + "".join(f" {part}" for part in said[1:3]), line
+    location: Any = getattr(error, "loc", None)
+    if location is not None:
+        line = location.line or line
+    said: list[str] = []
+    for part in map(str.strip, text.splitlines()):
+        if not said and part and not part.startswith(("Failed in", "During:")):
+            said.append(part)
+        elif said and part.startswith(">>>"):  # the call, behind "no implementation of ... for signature:"
+            return f"{said[0]} {part[3:].strip()}", line
+    return (said[0] if said else text.strip()), line
