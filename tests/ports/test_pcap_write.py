@@ -1,0 +1,217 @@
+"""Writing: packets in, the bytes of a file out."""
+
+import gzip
+import os
+import resource
+import signal
+import struct
+import time
+
+import pytest
+
+from wirespeed.errors import CaptureError
+from wirespeed.jit import load64, write_bytes
+from wirespeed.mem.descriptor import CELL, NEEDS_CHECKSUM, address_of, cell_of, with_data
+from wirespeed.ports.pcap_write import BUFFER
+from wirespeed.ports.port import port
+
+PCAP_HEADER = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
+NANO_HEADER = bytes.fromhex("4d3cb2a1 0200 0400 00000000 00000000 00000400 01000000")
+PCAPNG_HEADER = (
+    bytes.fromhex("0a0d0d0a 30000000 4d3c2b1a 0100 0000 ffffffffffffffff 0400 0900")
+    + b"wirespeed\0\0\0"
+    + bytes.fromhex("0000 0000 30000000")
+    + bytes.fromhex("01000000 20000000 0100 0000 00000400 0900 0100 06000000 0000 0000 20000000")
+)
+
+
+def frame(size, seed=0):
+    return bytes((seed + i * 7) & 0xFF for i in range(size))
+
+
+def written(path, worker, batches, options=""):
+    """Write batches of descriptors; the port, closed, and the file's bytes."""
+    made = port(f"pcap:{path}{options}")
+    made.open(worker.pool, 0, 1)
+    for batch in batches:
+        assert worker.send(made, batch) == len(batch)
+    made.close()
+    return made, path.read_bytes()
+
+
+def test_a_record(tmp_path, worker):
+    _, data = written(tmp_path / "o.pcap", worker, [[worker.make(frame(61), timestamp=7_000_009_999)]])
+    assert data == PCAP_HEADER + struct.pack("<IIII", 7, 9, 61, 61) + frame(61)
+
+
+def test_a_record_in_nanoseconds(tmp_path, worker):
+    packet = worker.make(frame(61), timestamp=7_000_009_999)
+    _, data = written(tmp_path / "o.pcap", worker, [[packet]], ",nano=yes")
+    assert data == NANO_HEADER + struct.pack("<IIII", 7, 9999, 61, 61) + frame(61)
+
+
+@pytest.mark.parametrize("size", [60, 61, 62, 63, 64])
+def test_a_block(tmp_path, worker, size):
+    ticks = 1_600_000_000_123_456
+    packet = worker.make(frame(size), timestamp=ticks * 1000 + 789)
+    _, data = written(tmp_path / "o.pcapng", worker, [[packet]])
+    padded = frame(size) + bytes(-size % 4)
+    length = 32 + len(padded)
+    words = struct.pack("<IIIIIII", 6, length, 0, ticks >> 32, ticks & 0xFFFFFFFF, size, size)
+    assert data == PCAPNG_HEADER + words + padded + struct.pack("<I", length)
+
+
+def test_format_over_name_and_gzip(tmp_path, worker):
+    packet = worker.make(frame(60), timestamp=1)
+    _, data = written(tmp_path / "o.pcap.gz", worker, [[packet]], ",format=pcapng")
+    assert gzip.decompress(data).startswith(PCAPNG_HEADER)
+    packet = worker.make(frame(60), timestamp=1)
+    _, data = written(tmp_path / "o.pcapng", worker, [[packet]], ",format=pcap")
+    assert data.startswith(PCAP_HEADER)
+
+
+@pytest.mark.parametrize(("name", "header"), [("o.pcap", PCAP_HEADER), ("o.pcapng", PCAPNG_HEADER)])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_no_packets_is_a_whole_file_too(tmp_path, worker, name, header, packed):
+    made, data = written(tmp_path / (name + packed), worker, [])
+    assert (gzip.decompress(data) if packed else data) == header
+    assert made.fault() == ""
+
+
+def test_the_time_is_now(tmp_path, worker):
+    before = time.time_ns() // 1000
+    _, data = written(tmp_path / "o.pcap", worker, [[worker.make(frame(60)), worker.make(frame(60))]])
+    after = time.time_ns() // 1000
+    times = [struct.unpack_from("<II", data, at) for at in (24, 100)]
+    assert times[0] == times[1]
+    assert before - 1000 <= times[0][0] * 1_000_000 + times[0][1] <= after + 1000
+
+
+@pytest.mark.parametrize("name", ["o.pcap", "o.pcapng", "o.pcap.gz", "o.pcapng.gz"])
+def test_what_is_written_is_read(tmp_path, worker, pool, name):
+    sizes = [60, 64, 65, 1, 1500, 1792, 1793, 9000, 65535, 14, 2000, 63]
+    frames = [frame(size, i) for i, size in enumerate(sizes * 3)]
+    batches = [[worker.make(f) for f in frames[i : i + 6]] for i in range(0, 36, 6)]
+    made, _ = written(tmp_path / name, worker, batches)
+    assert (made.stats().tx_packets, made.stats().tx_bytes) == (36, sum(sizes) * 3)
+    assert pool.in_use == 0
+    source = port(f"pcap:{tmp_path / name}")
+    source.open(pool, 1, 0)
+    assert worker.receive_all(source) == frames
+    assert source.fault() == ""
+    source.close()
+
+
+def test_more_than_a_buffer(tmp_path, worker, pool):
+    frames = [frame(1500, i) for i in range(3 * BUFFER // 1500)]
+    batches = ([worker.make(f) for f in frames[i : i + 50]] for i in range(0, len(frames), 50))
+    _, data = written(tmp_path / "o.pcap", worker, batches)
+    assert len(data) == 24 + 1516 * len(frames)
+    assert [data[40 + i * 1516 :][:1500] for i in range(len(frames))] == frames
+
+
+def test_flush_after_each_burst(tmp_path, worker):
+    path = tmp_path / "o.pcap"
+    made = port(f"pcap:{path},flush=yes")
+    made.open(worker.pool, 0, 1)
+    assert path.stat().st_size == 24
+    for size in (100, 176):
+        worker.send(made, [worker.make(frame(60))])
+        assert path.stat().st_size == size
+    made.close()
+
+
+def test_data_anywhere_in_the_cell(tmp_path, worker, pool):
+    """The last bytes of the last cell of the pool: nothing behind it may be read."""
+    held = []
+    while pool.take(worker.vector, 1):
+        held.append(load64(worker.vector))
+    last = next(desc for desc in held if cell_of(desc) == pool.size - 1)
+    held.remove(last)
+    for start in range(0, len(held), 256):
+        worker.free(held[start : start + 256])
+    last = with_data(last, CELL - 61, 61)
+    write_bytes(address_of(pool.cells, last), frame(61))
+    _, data = written(tmp_path / "o.pcap", worker, [[last]])
+    assert data[40:] == frame(61)
+
+
+UDP = bytes.fromhex(  # pseudo header total 0x1c3e folded into the checksum field, as virtio-net leaves it
+    "020000000001 020000000002 08004500 0020 0000 4000 4011 0000 0a000001 0a0000020035 0035 000c 0000 61626364"
+)
+
+
+def ones_complement(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+@pytest.mark.parametrize("payload", [b"abcd", frame(5000)], ids=["one cell", "chain"])
+def test_checksums_left_to_hardware_are_completed(tmp_path, worker, payload):
+    length = 8 + len(payload)
+    pseudo = bytes.fromhex("0a000001 0a000002 0011") + struct.pack(">H", length)
+    udp = struct.pack(">HHHH", 53, 53, length, ones_complement(pseudo)) + payload
+    packet = worker.make(
+        UDP[:34] + udp, checksum_state=NEEDS_CHECKSUM, checksum_start=34, checksum_offset=6, timestamp=1
+    )
+    _, data = written(tmp_path / "o.pcap", worker, [[packet]])
+    assert data[40 + 42 :] == payload
+    assert ones_complement(pseudo + data[40 + 34 :]) == 0xFFFF
+
+
+def test_a_checksum_outside_the_packet_changes_nothing(tmp_path, worker):
+    packet = worker.make(frame(60), checksum_state=NEEDS_CHECKSUM, checksum_start=50, checksum_offset=9)
+    _, data = written(tmp_path / "o.pcap", worker, [[packet]])
+    assert data[40:] == frame(60)
+
+
+@pytest.mark.parametrize("name", ["none/o.pcap", "."])
+def test_files_that_cannot_be_written(tmp_path, pool, name):
+    with pytest.raises(CaptureError, match=r"cannot be written: .*: name a file where you may write"):
+        port(f"pcap:{tmp_path / name}").open(pool, 0, 1)
+
+
+def send_many(made, worker, count):
+    for _ in range(0, count, 20):
+        assert worker.send(made, [worker.make(frame(1484)) for _ in range(20)]) == 20
+
+
+def test_a_full_disk(tmp_path, worker, pool):
+    """All pool memory is made before the limit: memory of a memfd is a file, too."""
+    made = port(f"pcap:{tmp_path / 'o.pcap'}")
+    made.open(pool, 0, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        send_many(made, worker, 400)
+        assert "writing failed: File too large" in made.fault()
+        send_many(made, worker, 20)
+        made.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    stats = made.stats()
+    assert (stats.tx_packets, stats.tx_bytes, stats.tx_errors) == (0, 0, 420)
+    assert (tmp_path / "o.pcap").read_bytes() == PCAP_HEADER  # of whole records, none
+    assert "writing failed" in made.fault()
+
+
+def test_a_full_disk_behind_gzip(tmp_path, worker, pool):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this machine has no /dev/full")
+    (tmp_path / "o.pcap.gz").symlink_to("/dev/full")
+    made = port(f"pcap:{tmp_path / 'o.pcap.gz'}")
+    made.open(pool, 0, 1)
+    send_many(made, worker, 20)
+    made.close()
+    assert "No space left on device" in made.fault()
+
+
+def test_a_full_device(pool, tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this machine has no /dev/full")
+    with pytest.raises(CaptureError, match="No space left"):
+        port("pcap:/dev/full").open(pool, 0, 1)
