@@ -235,9 +235,7 @@ def test_ipv6(cells):
             number(128),
             number(128),
         )
-        packet = scapy.IPv6(tc=tc, fl=label, nh=following, hlim=hops, src=six(src), dst=six(dst)) / scapy.Raw(
-            b"abc"
-        )
+        packet = scapy.IPv6(tc=tc, fl=label, nh=following, hlim=hops, src=six(src), dst=six(dst)) / scapy.Raw(b"abc")
         desc = cells.put(bytes(scapy.Ether(type=0x86DD)) + bytes(packet))
         expected = (6, tc, tc >> 2, tc & 3, label, 3, following, hops, pair(src), pair(dst))
         assert read_ipv6(cells.base, desc) == expected

@@ -27,11 +27,7 @@ tags = st.lists(st.sampled_from([b"\x81\0\0\5", b"\x88\xa8\0\5", b"\x91\0\0\5"])
 protocol = st.sampled_from([0, 1, 6, 17, 43, 44, 51, 58, 59, 60])
 v4 = st.builds(
     lambda first, length, fragment, protocol: (
-        bytes([first, 0])
-        + length.to_bytes(2, "big")
-        + b"\0\0"
-        + fragment.to_bytes(2, "big")
-        + bytes([64, protocol])
+        bytes([first, 0]) + length.to_bytes(2, "big") + b"\0\0" + fragment.to_bytes(2, "big") + bytes([64, protocol])
     ),
     st.sampled_from([0x45, 0x46, 0x4F, 0x44, 0x65]),
     st.one_of(st.integers(0, 200), st.integers(0, 0xFFFF)),
@@ -43,9 +39,7 @@ v6 = st.builds(
     st.one_of(st.integers(0, 200), st.integers(0, 0xFFFF)),
     protocol,
 )
-extension = st.builds(
-    lambda following, size: bytes([following, size]) + bytes(6), protocol, st.integers(0, 3)
-)
+extension = st.builds(lambda following, size: bytes([following, size]) + bytes(6), protocol, st.integers(0, 3))
 plausible = st.builds(
     lambda *parts: b"".join(parts),
     st.just(bytes(12)), tags, ethertype, st.one_of(v4, v6), st.lists(extension, max_size=10).map(b"".join),
@@ -82,9 +76,7 @@ def plausible_frames(count: int) -> list[bytes]:
     dice = random.Random(2024)
     frames = []
     for _ in range(count):
-        tag = b"".join(
-            dice.choice([b"\x81\0\0\5", b"\x88\xa8\0\5"]) for _ in range(dice.choice([0, 0, 1, 2, 3]))
-        )
+        tag = b"".join(dice.choice([b"\x81\0\0\5", b"\x88\xa8\0\5"]) for _ in range(dice.choice([0, 0, 1, 2, 3])))
         body = dice.randbytes(dice.randrange(120))
         following = dice.choice([0, 1, 6, 17, 43, 44, 51, 58, 60])
         if dice.random() < 0.6:  # a UDP length that may be right
@@ -95,13 +87,7 @@ def plausible_frames(count: int) -> list[bytes]:
             total = (length + 20) & 0xFFFF
             first = dice.choice([0x45, 0x45, 0x46, 0x4A, 0x43])
             fragment = dice.choice([0, 0, 0x2000, 1])
-            head = (
-                b"\x08\0"
-                + bytes([first, 0])
-                + total.to_bytes(2, "big")
-                + b"\0\1"
-                + fragment.to_bytes(2, "big")
-            )
+            head = b"\x08\0" + bytes([first, 0]) + total.to_bytes(2, "big") + b"\0\1" + fragment.to_bytes(2, "big")
             head += bytes([64, following]) + bytes(10)
         else:
             head = b"\x86\xdd\x60\0\0\0" + length.to_bytes(2, "big") + bytes([following, 64]) + bytes(32)

@@ -11,9 +11,7 @@ def ether(ethertype: int, rest: bytes, tags: bytes = b"") -> bytes:
     return ETH + tags + ethertype.to_bytes(2, "big") + rest
 
 
-def ipv4(
-    payload: bytes, protocol: int = 17, options: bytes = b"", total: int | None = None, fragment=0, first=None
-):
+def ipv4(payload: bytes, protocol: int = 17, options: bytes = b"", total: int | None = None, fragment=0, first=None):
     """RFC 791 header, 10.0.0.1 to 10.0.0.2; checksum not filled in, the parser does not look at it."""
     header = 20 + len(options)
     total = header + len(payload) if total is None else total
@@ -41,9 +39,7 @@ def udp(data: bytes = b"abcd", length: int | None = None) -> bytes:
 
 
 def tcp(data: bytes = b"", offset: int = 5, options: bytes = b"") -> bytes:
-    return (
-        bytes([0, 80, 0, 81]) + bytes(8) + bytes([offset << 4, 0x10, 0xFF, 0xFF, 0, 0, 0, 0]) + options + data
-    )
+    return bytes([0, 80, 0, 81]) + bytes(8) + bytes([offset << 4, 0x10, 0xFF, 0xFF, 0, 0, 0, 0]) + options + data
 
 
 def expect(found: dict, **values: int) -> None:
@@ -53,9 +49,7 @@ def expect(found: dict, **values: int) -> None:
 def test_udp_over_ipv4_without_tags(where):
     found = where(ether(0x0800, ipv4(udp())))
     expect(found, eth=0, vlan=-1, qinq=-1, ethertype=0x0800, l3=14, ipv4=14, ipv6=-1, arp=-1, ip_bytes=32)
-    expect(
-        found, protocol=17, l4=34, udp=34, tcp=-1, icmp=-1, icmp6=-1, limit=46, payload=42, payload_length=4
-    )
+    expect(found, protocol=17, l4=34, udp=34, tcp=-1, icmp=-1, icmp6=-1, limit=46, payload=42, payload_length=4)
 
 
 def test_padding_to_the_shortest_frame_is_no_payload(where):

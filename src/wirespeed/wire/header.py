@@ -44,9 +44,14 @@ class Found:
     bound: str = "limit"
     """The word that says where the content ends."""
     level: int = 3
-    """The parse level the three need (``wirespeed.wire.parse``)."""
+    """The parse level that finds the header (``wirespeed.wire.parse``)."""
     conditions: dict[str, str] = field(default_factory=dict)
     """Fields whose meaning for the content is another word of the packet (an ethertype behind tags)."""
+
+    @property
+    def content_level(self) -> int:
+        """The parse level that knows where the content starts and ends."""
+        return 3 if self.bound == "limit" else self.level
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Header(View):
         """The parse level that finding this header needs (``wirespeed.wire.parse.LEVEL``)."""
         if cls.FOUND:
             return cls.FOUND.level
-        return max((_way(binding.carrier).level for binding in cls.bindings), default=0)
+        return max((_way(binding.carrier).content_level for binding in cls.bindings), default=0)
 
     @classmethod
     def finder(cls) -> Callable[..., Any]:
@@ -155,7 +160,7 @@ def _way(cls: type[Header]) -> Found:
     if cls.FOUND:
         return cls.FOUND
     ways = [_way(binding.carrier) for binding in cls.bindings]
-    return max(ways, key=lambda way: way.level)
+    return max(ways, key=lambda way: way.content_level)
 
 
 def _check_condition(where: str, carrier: type[Header], name: str, value: Any) -> None:

@@ -67,7 +67,7 @@ class Ipv4(Header):
     src = be32(12)
     dst = be32(16)
     SIZE = 20
-    FOUND = Found("ipv4", inside="l4", level=3)
+    FOUND = Found("ipv4", inside="l4", level=2)
 
     @property
     def header_bytes(self) -> int:

@@ -58,7 +58,7 @@ class Ipv6(Header):
     FOUND = Found(
         "ipv6",
         inside="l4",
-        level=3,
+        level=2,
         conditions={"next_header": "pkt.protocol", "protocol": "pkt.protocol"},
     )
 
