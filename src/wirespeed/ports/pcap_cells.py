@@ -6,7 +6,7 @@ too much stays in the cell; reading too much is guarded by the end of the source
 # mypy: allow-untyped-calls, no-warn-return-any
 
 from wirespeed.jit import cold, copy, copy64, inline, load64, store64
-from wirespeed.mem.descriptor import CELL, CHAINED, HEADROOM, META, ROOM, CellHeader, header_of
+from wirespeed.mem.descriptor import CELL, CHAINED, META, ROOM, CellHeader, header_of
 from wirespeed.mem.pool import Cache, take, taken, untake
 
 assert ROOM % 64 == 0
@@ -15,12 +15,12 @@ assert CELL * 2 == 1 << 12
 
 @inline
 def fresh_address(cells: int, desc: int) -> int:
-    """Where the data of a blank descriptor goes, in two instructions.
+    """Where the data of a blank descriptor goes; :func:`address_of` with less to mask.
 
-    A blank descriptor is ``cell << 12 | HEADROOM`` and nothing else, so half of it is
-    ``cell * 2048 + HEADROOM / 2``; the other half of the headroom is missing.
+    A blank descriptor is ``cell << 12 | offset`` and nothing else, so half of it is ``cell * 2048`` and some
+    bits below.
     """
-    return cells + (desc >> 1) + HEADROOM // 2
+    return cells + ((desc >> 1) & -CELL) + (desc & 0xFFF)
 
 
 @inline
