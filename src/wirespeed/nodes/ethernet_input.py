@@ -3,20 +3,21 @@
 from typing import Any
 
 from wirespeed.graph.node import Node, node
+from wirespeed.tables.station import Station
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4
 
 _GROUP = 1 << 40  # the lowest bit of the first byte: multicast or broadcast
 
 
-def ethernet_input(mac: int | None = None, port: int | None = None) -> Node:
+def ethernet_input(mac: int | Station | None = None, port: int | str | None = None) -> Node:
     """Make the node for the port whose address is ``mac``; None takes every frame that is not to a group.
 
     Args:
-        mac: the address, as an integer.
+        mac: the address, as an integer; or a station, whose address may be set later.
         port: gives the node a name of its own, ``ethernet_input_<port>``, where a graph has several.
     """
     promiscuous = mac is None
-    ours = mac or 0
+    ours = mac if isinstance(mac, Station) else Station(mac or 0)
 
     @node(outputs=["arp"], drops=["runt", "not-for-us", "not-ip"])
     def ethernet_input(pkt: Any) -> str | None:
@@ -27,7 +28,7 @@ def ethernet_input(mac: int | None = None, port: int | None = None) -> Node:
             return "arp"
         if pkt.ethertype != ETHERTYPE_IPV4:
             return "not-ip"
-        if pkt.eth.dst & _GROUP != 0 or (not promiscuous and pkt.eth.dst != ours):
+        if pkt.eth.dst & _GROUP != 0 or (not promiscuous and pkt.eth.dst != ours.mac):
             return "not-for-us"
         return None
 

@@ -1,0 +1,36 @@
+"""cli: the command line, one command a file. What a command imports is imported when it runs."""
+
+import sys
+from typing import Any
+
+import typer
+
+from wirespeed.errors import WirespeedError
+
+app = typer.Typer(
+    name="wirespeed",
+    help="Write the data plane in Python, run it at wire speed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _register() -> None:
+    from wirespeed.cli import bench, demo, doctor, run
+
+    app.command("demo")(demo.command)
+    app.command("run")(run.command)
+    app.command("bench")(bench.command)
+    app.command("doctor")(doctor.command)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry of ``wirespeed``: an error of ours is one message and exit code 2."""
+    _register()
+    try:
+        return app(arguments)
+    except WirespeedError as error:
+        print(f"wirespeed: {error}", file=sys.stderr)
+        sys.exit(2)
