@@ -117,6 +117,11 @@ class PerfCounters:
         return cls(descriptors, tuple(counted), f"not counted here: {', '.join(missing)}" if missing else "")
 
     @property
+    def descriptor(self) -> int:
+        """What compiled code may read(2): words count, enabled, running, then the events; -1 if nothing counts."""
+        return self._descriptors[0] if self._descriptors else -1
+
+    @property
     def available(self) -> bool:
         """True if at least one counter counts."""
         return bool(self._descriptors)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wirespeed.eal import cores
+from wirespeed.eal.perf import Event, PerfCounters
 from wirespeed.engine.memory import EngineMemory
 from wirespeed.engine.report import NodeReport, Report
 from wirespeed.errors import GraphError, WirespeedError
@@ -29,6 +30,7 @@ from wirespeed.sync.rcu import Grace
 from wirespeed.tables.toeplitz import Toeplitz
 
 _SWITCH = 3  # command: return, and go on with another loop
+_PAUSE = 4  # command: return, and wait for resume()
 _DEADLINE_S = 1.0
 
 
@@ -43,6 +45,7 @@ class Engine:
         cells: size of the packet pool.
         spins: empty turns before a worker blocks; negative: it never sleeps.
         shape: ``fused`` or ``split`` (every node by itself); the packets are the same.
+        counters: events the hardware counts for each worker while it profiles (see :mod:`wirespeed.eal.perf`).
         progress: told what is being compiled.
 
     Raises:
@@ -59,6 +62,7 @@ class Engine:
         cells: int = 16384,
         spins: int = 20_000,
         shape: str = FUSED,
+        counters: tuple[Event, ...] = (),
         progress: Callable[[str], None] | None = None,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
@@ -68,6 +72,8 @@ class Engine:
         self.graph = graph
         self.count = workers
         self.progress = progress
+        self.events = counters
+        self.why_no_counters = "" if counters else "not asked for"
         self.plan = make_plan(graph, shape, workers, burst)
         self.notes: list[str] = []
         self.failure: BaseException | None = None
@@ -88,6 +94,7 @@ class Engine:
             self.close()
             raise
         self._running = [self.built] * workers
+        self._resumed = threading.Event()
 
     # Before the start ------------------------------------------------------------------------------------
 
@@ -173,10 +180,14 @@ class Engine:
         record = self.memory.workers[index].record
         try:
             cores.pin(core)
+            if self.events:
+                self._count_events(record)
             while True:
                 built = self._running[index]
                 command = built.run(record)
-                if command != _SWITCH:
+                if command == _PAUSE:
+                    self._resumed.wait()
+                elif command != _SWITCH:
                     break
                 self._bind(index, self._running[index])
                 Worker(record).command = RUN
@@ -185,10 +196,28 @@ class Engine:
         finally:
             Worker(record).ended = 1
 
+    def _count_events(self, record: int) -> None:
+        """Open this thread's hardware counters; without them the profile has time-stamp cycles only."""
+        counters = PerfCounters.open(events=self.events)
+        self.why_no_counters = counters.reason
+        if counters.available:
+            Worker(record).perf_fd = counters.descriptor
+            self._closing.append(counters.close)
+
     def switch(self, built: Built, worker: int = 0) -> None:
         """Let a worker go on with another loop for the same graph; it misses no packet."""
         self._running[worker] = built
         self._command(worker, _SWITCH)
+
+    def pause(self) -> None:
+        """Take the workers off their cores; what is in flight stays where it is."""
+        self._resumed.clear()
+        for index in range(self.count):
+            self._command(index, _PAUSE)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        self._resumed.set()
 
     def _command(self, worker: int, command: int) -> None:
         store64(self.memory.workers[worker].record, command)
@@ -217,10 +246,20 @@ class Engine:
         for index in range(self.count):
             self.switch(self.built, index)
 
-    def profile(self, seconds: float = 0.01) -> None:
-        """Run every worker's profiling loop for a moment; its figures add up in the workers' profiles."""
+    def prepare_profile(self) -> None:
+        """Compile the profiling loop; takes a while the first time, so do it beside the running graph."""
         if self._profiled is None:
             self._profiled = build(make_plan(self.graph, PROFILE, self.count, self.plan.burst), self.progress)
+
+    @property
+    def can_profile(self) -> bool:
+        """Whether :meth:`profile` would start at once."""
+        return self._profiled is not None
+
+    def profile(self, seconds: float = 0.01) -> None:
+        """Run every worker's profiling loop for a moment; its figures add up in the workers' profiles."""
+        self.prepare_profile()
+        assert self._profiled is not None
         for index in range(self.count):
             self.switch(self._profiled, index)
         time.sleep(seconds)
@@ -252,6 +291,7 @@ class Engine:
         if self._final is not None:
             return self._final
         if self._threads:
+            self.resume()
             self._drain()
             for index in range(self.count):
                 self._command(index, EXIT)
@@ -353,6 +393,11 @@ class Engine:
             return self._final
         stats = {port: port.stats() for port in self.graph.ports}
         return self._report(stats, self._nodes(), self.pool.refused, self.pool.in_use, ())
+
+    @property
+    def counts_instructions(self) -> bool:
+        """Whether the hardware counts instructions for the workers."""
+        return any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
 
     def first_packet_cycles(self) -> int:
         """The cycle counter when the first burst had gone through; 0 before."""

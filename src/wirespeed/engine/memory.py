@@ -48,7 +48,7 @@ class EngineMemory:
         sizes = [
             _round(BINDINGS + 8 * _MAX_BINDINGS),
             _round(8 * max(plan.counters, 1)),
-            _round(plan.vectors * VECTOR_STRIDE),
+            _round((len(plan.order) + len(plan.graph.sinks) + 2) * VECTOR_STRIDE),  # enough for every shape
             _round(PROFILE_BYTES),
             _round(8 * _MAX_POLLED),
             _round(handoff_bytes(workers)),

@@ -15,7 +15,7 @@ PROFILE_BYTES: int = _SAMPLE + 256
 """Bytes of a worker's profile."""
 
 _ASLEEP: int = Worker.asleep.offset
-_CYCLES, _INSTRUCTIONS = 8, 16  # where perf's group read puts them: count, cycles, instructions
+_CYCLES, _INSTRUCTIONS = 24, 32  # in what eal.perf reads: how many, enabled, running, cycles, instructions
 
 MAX_PLACES: int = 64
 """How many ports and nodes a profile can tell apart."""

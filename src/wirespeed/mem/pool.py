@@ -17,7 +17,6 @@ from wirespeed.mem.descriptor import (
     CELL,
     CHAINED,
     FLAGS,
-    HEADROOM,
     SHARED,
     CellHeader,
     blank,
@@ -172,7 +171,7 @@ def _stock(cache_address, cells):  # type: ignore[no-untyped-def]
     words = cache.address + _STACK
     for first in range(0, cells, BATCH):
         for i in range(BATCH):
-            store64(words + (i << 3), ((first + i) << 12) | HEADROOM)
+            store64(words + (i << 3), blank((first + i) << 12))
         mp_enqueue(cache.ring, words, BATCH)
 
 

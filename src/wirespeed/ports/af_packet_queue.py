@@ -42,12 +42,12 @@ from wirespeed.jit import (
 from wirespeed.jit.libc import errno
 from wirespeed.mem.descriptor import (
     CHAINED,
-    HEADROOM,
     ROOM,
     CellHeader,
     address_of,
     header_of,
     length_of,
+    offset_of,
     with_data,
 )
 from wirespeed.mem.pool import MAX_BURST, Cache, release, take, taken, untake
@@ -259,13 +259,13 @@ def _receive_whole(queue, first):  # type: ignore[no-untyped-def]
 @cold
 def _put_tag(cells, desc, tci, tpid):  # type: ignore[no-untyped-def]
     """Put back the VLAN tag that the kernel took off, behind the two addresses: IEEE 802.1Q, clause 9.3."""
-    start = header_of(cells, desc) + HEADROOM
+    start = address_of(cells, desc)
     move(start - _TAG, start, 12)
     store16(start + 8, bswap16(tpid))
     store16(start + 10, bswap16(tci))
     if desc & CHAINED:
         CellHeader(header_of(cells, desc)).length += _TAG
-    return with_data(desc, HEADROOM - _TAG, length_of(desc) + _TAG)
+    return with_data(desc, offset_of(desc) - _TAG, length_of(desc) + _TAG)
 
 
 # Sending -----------------------------------------------------------------------------------------------

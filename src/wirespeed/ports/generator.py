@@ -158,7 +158,7 @@ class Generator(Port):
         """What frames look like, for those who cut, chain and redraw them."""
         plan, shape = self.plan, self.plan.shape
         record.frame, record.template = plan.longest, plan.template
-        record.cells, record.colours = plan.cells, plan.colours
+        record.cells = plan.cells
         record.state = (self.options.seed * 0x9E3779B97F4A7C15 + (queue + 1) * 0xBF58476D1CE4E5B9) | 1
         record.ip_sum = shape.network + 10 if shape.version == 4 else 0
         record.sum = shape.sum

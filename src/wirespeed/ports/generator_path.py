@@ -67,7 +67,6 @@ class GeneratorQueue(Queue):
     depth = le64(152, "the most that may be saved up, FRACTION bits after the point")
     last = le64(160, "when allowance was asked last, 0: never")
     state = le64(168, "the random generator's, never 0")
-    colours = le64(176, "mask of the offsets that frames are spread over, whole cache lines")
     ip_sum = le64(192, "offset of the IPv4 header checksum, 0: none")
     sum = le64(200, "offset of the transport checksum")
     covers = le64(208, "1: the transport checksum covers the addresses too")
@@ -134,18 +133,6 @@ def _count(record, packets, total):
         spend(record, packets)
 
 
-@inline
-def _coloured(desc, colours):
-    """The same cell with its data ``colour`` cache lines further on.
-
-    Cells are 2048 bytes apart: headers at one place in each would share two of an L1 cache's 64 sets, and a
-    load would wait for stores 4096 bytes away. A burst of 256 that is also rewritten costs 7.5 cycles a
-    packet this way and 23 without (Zen 3). Bit 0 of the cell's index already tells the two sets apart; the
-    next ones choose the colour.
-    """
-    return desc + ((desc >> 7) & colours)
-
-
 @cold
 def _ended(record):
     record.ended = 1
@@ -163,13 +150,12 @@ def receive_short(queue, cache, vector, room):
     source = taken(stack, got)
     cells = stack.cells
     length = record.frame << 48
-    colours = record.colours
     template = record.next
     done = 0
     while done < got:  # once, or twice where the table starts again
         run = min(got - done, (record.end - template) // TEMPLATE)
         for i in range(done, done + run):
-            desc = _coloured(load64(source - (i << 3)), colours)
+            desc = load64(source - (i << 3))
             copy64(address_of(cells, desc), template)
             store64(vector + (i << 3), desc | length)
             template += TEMPLATE
@@ -208,11 +194,11 @@ def _receive_any(queue, cache, vector, room, random):
     template, step, end = record.next, record.template, record.end
     lengths = record.lengths + (template - record.first) // step * 8
     body = record.body - step
-    cells, colours = stack.cells, record.colours
+    cells = stack.cells
     total = 0
     for i in range(packets):
         length = load64(lengths)
-        desc = _coloured(load64(source), colours)
+        desc = load64(source)
         to = address_of(cells, desc)
         copy64(to, template)
         if step > TEMPLATE:

@@ -93,12 +93,6 @@ class Plan:
         """Cells of each frame."""
         return -(-self.longest // ROOM)
 
-    @property
-    def colours(self) -> int:
-        """Mask of the places a frame may start at: up to sixteen cache lines, if a cell has room for it."""
-        spare = (ROOM - max(self.longest, self.template)) // 64
-        return ((1 << (min(15, max(0, spare)) + 1).bit_length() - 1) - 1) * 64
-
 
 def plan(spec: str, options: GeneratorOptions, destinations: NDArray[np.uint32] | None = None) -> Plan:
     """Check the options.

@@ -29,7 +29,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def _number(text: str) -> int:
-    match = re.fullmatch(r"(0x[0-9a-f]+|[0-9][0-9_]*(?:\.[0-9]+)?)([kmg]i?)?", text.strip().lower())
+    match = re.fullmatch(r"(0x[0-9a-f]+|-?[0-9][0-9_]*(?:\.[0-9]+)?)([kmg]i?)?", text.strip().lower())
     if not match:
         raise ValueError("a whole number, perhaps with k, M, G, Ki, Mi, Gi")
     digits, unit = match[1], _MULTIPLES[match[2] or ""]

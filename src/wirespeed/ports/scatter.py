@@ -16,17 +16,17 @@ from wirespeed.jit import View, cold, inline, le64, load64
 from wirespeed.mem.descriptor import (
     CELL,
     CHAINED,
-    HEADROOM,
     META,
     ROOM,
     CellHeader,
+    address_of,
     blank,
     cell_of,
     length_of,
 )
 from wirespeed.ports.virtio_net import HEADER_BYTES, store_offloads
 
-SEGMENTS: int = 37
+SEGMENTS: int = -(-(65535 + 14 + 8) // ROOM)
 """Cells of the largest packet: 65,535 bytes of IP, an Ethernet header and tags."""
 VECTORS: int = 2048
 """Entries of a queue's vector."""
@@ -54,7 +54,7 @@ def arm(vector, window, cells, first, last):  # type: ignore[no-untyped-def]
     """
     for i in range(first, last):
         entry = Iovec(vector + ((i + 1) << 4))
-        entry.base = cells + cell_of(load64(window - (i << 3))) * CELL + HEADROOM
+        entry.base = address_of(cells, load64(window - (i << 3)))
         entry.size = ROOM
 
 

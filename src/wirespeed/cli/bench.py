@@ -1,0 +1,50 @@
+"""``wirespeed bench``: how fast, beside a peer in the same run."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from wirespeed.errors import WirespeedError
+from wirespeed.ports.options import nearest
+
+BENCHES: dict[str, str] = {
+    "forward": "wirespeed.bench.forward",
+    "pcap": "wirespeed.bench.pcap",
+    "start": "wirespeed.bench.start",
+}
+"""Each bench and the module whose ``rows(settings, tell)`` measures it."""
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help=f"One of {', '.join(BENCHES)}; all of them without it.")] = None,
+    peer: Annotated[str | None, typer.Option(help="Measure beside a peer: dpdk.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="See that it works: short runs, small inputs.")] = False,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs; the median is reported.")] = 5,
+    captures: Annotated[str | None, typer.Option(help="Folder of captures that the pcap bench is built from.")] = None,
+    routes: Annotated[str | None, typer.Option(help="Routing table of the full-table row.")] = None,
+) -> None:
+    """Measure wirespeed, beside a peer in turns; a ratio above 1 means that wirespeed is ahead."""
+    from wirespeed.bench.result import to_json, to_table
+    from wirespeed.bench.settings import Settings
+
+    if name is not None and name not in BENCHES:
+        raise WirespeedError(f"there is no bench {name!r}; {nearest(name, list(BENCHES))}")
+    if peer not in (None, "dpdk"):
+        raise WirespeedError(f"there is no peer {peer!r}; known: dpdk")
+    settings = Settings(peer, quick, 1 if quick else pairs, captures, routes)
+    console = Console(stderr=True, highlight=False)
+    rows: list[Any] = []
+    with console.status("measuring") as status:
+        for bench in [name] if name else list(BENCHES):
+            measure: Callable[..., Sequence[Any]] = import_module(BENCHES[bench]).rows
+            rows += measure(settings, lambda text, bench=bench: status.update(f"{bench}: {text}"))
+    if json:
+        print(to_json(rows))
+    else:
+        Console(highlight=False).print(to_table(rows, "wirespeed bench"))
+        for note in settings.notes:
+            console.print(note)
