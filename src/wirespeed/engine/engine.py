@@ -58,7 +58,7 @@ class Engine:
         workers: int = 1,
         *,
         symmetric: bool = False,
-        burst: int = 32,
+        burst: int = 64,
         cells: int = 16384,
         spins: int = 20_000,
         shape: str = FUSED,

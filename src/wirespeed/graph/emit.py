@@ -128,8 +128,8 @@ class _Emitter:
             write(f"v{index} = worker.vectors + {index * VECTOR_STRIDE}")
             write(f"c{index} = count if leads_to == {index} else 0")
         for node in plan.order:
-            for exit_ in plan.exits[node]:
-                if exit_.door in self.used[node]:
+            for exit_ in self.exits(node):
+                if not self.is_inner(exit_):
                     write(f"d{exit_.counter} = 0")
         write("pkt = Packet()")
         write("pkt.cells = cells")
@@ -143,12 +143,23 @@ class _Emitter:
         write(f"if c{dropped} > 0:")
         write(f"    release(cache, v{dropped}, c{dropped})")
         write("counters = worker.counters")
+        for node in reversed(plan.order):
+            for exit_ in self.exits(node):
+                if self.is_inner(exit_):
+                    write(f"d{exit_.counter} = {' + '.join(f'd{e.counter}' for e in self.exits(exit_.target))}")
         for node in plan.order:
-            for exit_ in plan.exits[node]:
-                if exit_.door in self.used[node]:
-                    at = f"counters + {exit_.counter * 8}"
-                    write(f"store64({at}, load64({at}) + d{exit_.counter})")
+            for exit_ in self.exits(node):
+                at = f"counters + {exit_.counter * 8}"
+                write(f"store64({at}, load64({at}) + d{exit_.counter})")
         write.depth -= 1
+
+    def exits(self, node: Node) -> list[Exit]:
+        """The doors that the node can leave by."""
+        return [exit_ for exit_ in self.plan.exits[node] if exit_.door in self.used[node]]
+
+    def is_inner(self, exit_: Exit) -> bool:
+        """Whether a door leads on inside its region: its count is then that of the next node's doors together."""
+        return isinstance(exit_.target, Node) and exit_.target not in self.plan.entries
 
     def bind_states(self) -> None:
         for name, state in self.captured.states.items():
@@ -198,7 +209,7 @@ class _Emitter:
     def tree(self, node: Node) -> None:
         """Run a node on ``pkt`` and follow its doors, inside the region's loop."""
         write = self.write
-        used = [exit_ for exit_ in self.plan.exits[node] if exit_.door in self.used[node]]
+        used = self.exits(node)
         call = self.call(self.names[node])
         if len(used) == 1:
             write(call)
@@ -217,11 +228,11 @@ class _Emitter:
 
     def leave(self, exit_: Exit) -> None:
         write, plan = self.write, self.plan
-        write(f"d{exit_.counter} += 1")
         target = exit_.target
-        if isinstance(target, Node) and target not in plan.entries:
+        if self.is_inner(exit_):
             self.tree(target)
             return
+        write(f"d{exit_.counter} += 1")
         vector = plan.vector(target)
         write(f"store64(v{vector} + (c{vector} << 3), pkt.desc)")
         if self.marks and isinstance(target, Node):
