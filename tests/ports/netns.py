@@ -31,7 +31,7 @@ from wirespeed.jit import (
     write_bytes,
 )
 from wirespeed.jit.libc import poll
-from wirespeed.mem.descriptor import CHAINED, META, CellHeader, address_of, header_of, length_of
+from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release
 from wirespeed.mem.region import Region
 from wirespeed.ports import af_packet_queue, tap_queue
@@ -151,7 +151,7 @@ def cable(host: Space, middle: Space, end: str, address: str) -> None:
 
 # A bridge of two ports -----------------------------------------------------------------------------------
 
-VECTOR, ROOM = 1024, 256
+VECTOR, BURST = 1024, 256
 CONTROL = 8192  # stop, super-packets, chained packets, most bytes, not taken; then two struct pollfd
 
 
@@ -191,11 +191,11 @@ def _bridge_af_packet(a_rx, a_tx, b_rx, b_tx, cache, vector, control):  # type: 
     cells = Cache(cache).cells
     spins = 0
     while load_acquire(control) == 0:
-        forth = af_packet_queue.receive(a_rx, cache, vector, ROOM)
+        forth = af_packet_queue.receive(a_rx, cache, vector, BURST)
         if forth:
             _watch(cells, vector, forth, control)
             _drop(cache, vector, af_packet_queue.transmit(b_tx, cache, vector, forth), forth, control)
-        back = af_packet_queue.receive(b_rx, cache, vector, ROOM)
+        back = af_packet_queue.receive(b_rx, cache, vector, BURST)
         if back:
             _watch(cells, vector, back, control)
             _drop(cache, vector, af_packet_queue.transmit(a_tx, cache, vector, back), back, control)
@@ -207,11 +207,11 @@ def _bridge_tap(a_rx, a_tx, b_rx, b_tx, cache, vector, control):  # type: ignore
     cells = Cache(cache).cells
     spins = 0
     while load_acquire(control) == 0:
-        forth = tap_queue.receive(a_rx, cache, vector, ROOM)
+        forth = tap_queue.receive(a_rx, cache, vector, BURST)
         if forth:
             _watch(cells, vector, forth, control)
             _drop(cache, vector, tap_queue.transmit(b_tx, cache, vector, forth), forth, control)
-        back = tap_queue.receive(b_rx, cache, vector, ROOM)
+        back = tap_queue.receive(b_rx, cache, vector, BURST)
         if back:
             _watch(cells, vector, back, control)
             _drop(cache, vector, tap_queue.transmit(a_tx, cache, vector, back), back, control)
@@ -329,7 +329,7 @@ class Hand:
         """Transmit frames, each cut over cells of at most ``pieces`` bytes; how many were taken."""
         vector = self._memory.address
         for i, frame in enumerate(frames):
-            store64(vector + i * 8, self._write(frame, min(pieces, 1792), meta))
+            store64(vector + i * 8, self._write(frame, min(pieces, ROOM), meta))
         sent = int(self._transmit(self.port.tx[0], self.pool.cache(0), vector, len(frames)))
         _free(self.pool.cache(0), vector + sent * 8, len(frames) - sent)
         return sent

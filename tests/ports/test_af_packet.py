@@ -108,7 +108,7 @@ def test_tags_are_put_back(hosts, tags) -> None:
         assert ends.port.stats().rx_bytes == len(frame(b"tagged", *tags))
 
 
-@pytest.mark.parametrize("pieces", [1792, 700, 41])
+@pytest.mark.parametrize("pieces", [1600, 700, 41])
 def test_chains_are_sent_whole(hosts, pieces: int) -> None:
     left, middle, _ = hosts
     sent = [frame(os.urandom(size)) for size in (0, 60, 700, 1400)]
@@ -279,6 +279,29 @@ def test_an_interface_that_goes_down_costs_a_count(hosts) -> None:
             assert ends.receive() == []
         finally:
             middle.run("ip", "link", "set", "left", "up")
+
+
+@pytest.mark.parametrize("slot", [256, 2048])
+def test_an_interface_that_comes_back_is_heard_again(hosts, slot: int) -> None:
+    """The error that the socket keeps of it costs no packet, in either way of receiving."""
+    left, middle, _ = hosts
+    sent = [frame(bytes([i]) * 500) for i in range(3)]
+    with hand(specs(middle, f",frame={slot}")[0]) as ends, left.raw() as wire:
+        middle.run("ip", "link", "set", "left", "down")
+        middle.run("ip", "link", "set", "left", "up")
+
+        def heard() -> bool:  # the carrier comes back when it likes
+            wire.send(frame(b"hello" * 100))
+            return any(data == frame(b"hello" * 100) for data, _ in ends.receive())
+
+        eventually(heard, "the interface to be back")
+        wire.send(frame(b"begin"))
+        eventually(lambda: any(data == frame(b"begin") for data, _ in ends.receive(room=1)), "the mark")
+        for data in sent:
+            wire.send(data)
+        assert gathered(ends, 3) == sent
+        ends.port.refresh()
+        assert ends.port.stats().rx_dropped == 0
 
 
 def reach(left: Space) -> None:

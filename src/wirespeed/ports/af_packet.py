@@ -39,7 +39,7 @@ class AfPacketOptions:
     queues: int = option(1, "receive queues: the kernel spreads flows over them by hash (1 to 64)")
     frames: int = option(4096, "slots of each receive queue's ring (a power of two, 256 to 65536)")
     frame: int = option(0, "bytes of a slot (a power of two, 256 to 16384); 0: as the MTU needs")
-    promiscuous: bool = option(True, "receive what is for other stations too")
+    promiscuous: bool = option(False, "receive what is for other stations too, as a bridge must")
     bypass: bool = option(False, "send past the interface's queueing discipline")
 
 

@@ -66,7 +66,7 @@ from wirespeed.ports.af_packet_calls import (
     sendmmsg,
 )
 from wirespeed.ports.queue import Queue
-from wirespeed.ports.scatter import SEGMENTS, VECTORS, aim, arm, assemble, cells_for, gather
+from wirespeed.ports.scatter import ENTRIES, SEGMENTS, VECTORS, aim, arm, assemble, cells_for, gather
 from wirespeed.ports.virtio_net import HEADER_BYTES, HOSTILE, load_offloads
 
 _USER, _COPY, _VLAN_VALID, _TPID_VALID = 0x1, 0x2, 0x10, 0x40  # TP_STATUS_*
@@ -303,7 +303,7 @@ def _prepare(queue, cells, vector, count):  # type: ignore[no-untyped-def]
     record = TxQueue(queue)
     entries = 0
     prepared = 0
-    while prepared < min(count, BATCH) and entries + SEGMENTS + 2 <= VECTORS:
+    while prepared < min(count, BATCH) and entries + ENTRIES <= VECTORS:
         at = record.vector + (entries << 4)
         desc = load64(vector + (prepared << 3))
         message = Message(record.messages + (prepared << 6))

@@ -88,7 +88,11 @@ class Ring:
         self.socket.setsockopt(_SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
     def drops(self) -> int:
-        """Packets the kernel had no slot for since this was last asked."""
+        """Packets the kernel had no slot for since this was last asked.
+
+        Takes the socket's error along, too (the interface went down): poll would report it for ever.
+        """
+        self.socket.getsockopt(_SOL_SOCKET, socket.SO_ERROR)
         return int(struct.unpack("=II", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1])
 
     def close(self) -> None:

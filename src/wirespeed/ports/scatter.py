@@ -8,26 +8,27 @@ packet's first cell, which the packet before has used up, becomes that packet's 
 
 ::
 
-    entry   0        1       2       3          38              the next packet, if this one took 2 cells:
-          header   cell 0  cell 1  cell 2 ... cell 37                   header   cell 2  cell 3 ...
+    entry     0        1       2       3       4          the next packet, if this one took 2 cells:
+            header   cell 0  cell 1  cell 2  cell 3 ...                     header   cell 2  cell 3 ...
 """
 
 from wirespeed.jit import View, cold, inline, le64, load64
 from wirespeed.mem.descriptor import (
-    CELL,
     CHAINED,
     META,
     ROOM,
     CellHeader,
     address_of,
     blank,
-    cell_of,
+    header_of,
     length_of,
 )
 from wirespeed.ports.virtio_net import HEADER_BYTES, store_offloads
 
 SEGMENTS: int = -(-(65535 + 14 + 8) // ROOM)
 """Cells of the largest packet: 65,535 bytes of IP, an Ethernet header and tags."""
+ENTRIES: int = 64
+"""Entries that a packet to be sent may take: nodes may have put cells before those it came in."""
 VECTORS: int = 2048
 """Entries of a queue's vector."""
 
@@ -89,7 +90,7 @@ def _chain(window, cells, first, length):  # type: ignore[no-untyped-def]
     for i in range(first + count - 1, first - 1, -1):
         desc = blank(load64(window - (i << 3))) | (size << 48)
         if following:
-            header = CellHeader(cells + cell_of(desc) * CELL)
+            header = CellHeader(header_of(cells, desc))
             header.next = following
             header.length = length  # only the first cell's is read
             desc |= CHAINED
@@ -110,17 +111,17 @@ def gather(vector, cells, desc, header, blank_header):  # type: ignore[no-untype
         blank_header: address of one that says nothing, for the others.
 
     Returns:
-        Entries written; 0 if the packet has more segments than ``SEGMENTS``.
+        Entries written; 0 if the packet takes more than ``ENTRIES``.
     """
     lead = Iovec(vector)
     lead.base = blank_header
     lead.size = HEADER_BYTES
-    line = cells + cell_of(desc) * CELL
+    line = header_of(cells, desc)
     if desc & META:
         store_offloads(line, header)
         lead.base = header
     entry = Iovec(vector + 16)
-    entry.base = line + (desc & 0xFFF)
+    entry.base = address_of(cells, desc)
     entry.size = length_of(desc)
     if desc & CHAINED:
         return _gather_rest(vector, cells, desc)
@@ -131,14 +132,14 @@ def gather(vector, cells, desc, header, blank_header):  # type: ignore[no-untype
 def _gather_rest(vector, cells, desc):  # type: ignore[no-untyped-def]
     entries = 2
     while desc & CHAINED:
-        if entries > SEGMENTS:
+        if entries == ENTRIES:
             return 0
-        desc = CellHeader(cells + cell_of(desc) * CELL).next
+        desc = CellHeader(header_of(cells, desc)).next
         entry = Iovec(vector + (entries << 4))
-        entry.base = cells + cell_of(desc) * CELL + (desc & 0xFFF)
+        entry.base = address_of(cells, desc)
         entry.size = length_of(desc)
         entries += 1
     return entries
 
 
-__all__ = ["SEGMENTS", "VECTORS", "Iovec", "aim", "arm", "assemble", "cells_for", "gather"]
+__all__ = ["ENTRIES", "SEGMENTS", "VECTORS", "Iovec", "aim", "arm", "assemble", "cells_for", "gather"]
