@@ -215,3 +215,16 @@ def test_a_full_device(pool, tmp_path):
         pytest.skip("this machine has no /dev/full")
     with pytest.raises(CaptureError, match="No space left"):
         port("pcap:/dev/full").open(pool, 0, 1)
+
+
+def test_a_port_is_opened_again(tmp_path, worker, pool):
+    sink, source = port(f"pcap:{tmp_path / 'o.pcap'}"), port(f"pcap:{tmp_path / 'o.pcap'}")
+    for seed in (1, 2):
+        sink.open(pool, 0, 1)
+        worker.send(sink, [worker.make(frame(60, seed))])
+        sink.close()
+        source.open(pool, 1, 0)
+        assert worker.receive_all(source) == [frame(60, seed)]
+        source.close()
+        source.close()
+        assert (sink.stats().tx_packets, source.stats().rx_packets) == (1, 1)

@@ -78,6 +78,7 @@ class Pcap(Port):
         if rx_queues and tx_queues:
             raise PortError(f"port {self.spec!r} is read and written in one graph: write to another file")
         self._refuse(_WRITING if rx_queues else _READING, "written" if rx_queues else "read")
+        self._stats, self._fault = None, ""  # a port may be opened again
         try:
             if rx_queues:
                 self._open_input(pool, rx_queues)
