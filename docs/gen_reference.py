@@ -184,7 +184,7 @@ def headers() -> Iterator[str]:
 def ports() -> Iterator[str]:
     """Kinds of ports and their options."""
     yield "# Ports\n"
-    yield "`ws.port(\"kind:what,option=value,...\")`. Whole numbers may end in k, M, G, Ki, Mi, Gi.\n"
+    yield '`ws.port("kind:what,option=value,...")`. Whole numbers may end in k, M, G, Ki, Mi, Gi.\n'
     for kind, target in KINDS.items():
         module, _, name = target.partition(":")
         driver = getattr(import_module(module), name)

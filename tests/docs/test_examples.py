@@ -86,7 +86,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     sources = Path(wirespeed.__file__).parents[1]
     start = f'#!/bin/sh\nexport PYTHONPATH="{sources}${{PYTHONPATH:+:$PYTHONPATH}}"\nexec "{sys.executable}"'
-    main = '-c "import sys; sys.argv[0] = \'wirespeed\'; from wirespeed.cli import main; main()"'
+    main = "-c \"import sys; sys.argv[0] = 'wirespeed'; from wirespeed.cli import main; main()\""
     for name, arguments in (("python", ""), ("wirespeed", main)):
         (folder / name).write_text(f'{start} {arguments} "$@"\n')
         (folder / name).chmod(0o755)
