@@ -137,7 +137,7 @@ def packet() -> Iterator[str]:
     """What a node sees."""
     yield "# The packet\n"
     yield prose(import_module(Packet.__module__).__doc__) + "\n"
-    yield "What a node may ask of `pkt`, in the order the parser finds it. A graph parses no further than its nodes ask.\n"
+    yield "What a node may ask of `pkt`, in the order it is found. A graph parses no further than its nodes ask.\n"
     yield from table("attribute", "is", "parse level")
     for name, slot in Packet.slots.items():
         kind = f"[`{slot.view.__name__}`](headers.md#{slot.view.__name__.lower()})" if slot.view else "integer"
@@ -163,7 +163,7 @@ def where(field: fields.Field) -> str:
 def headers() -> Iterator[str]:
     """The protocols the kit knows."""
     yield "# Headers\n"
-    yield "Offsets count from the start of the header, bits as in the diagrams of RFCs: bit 0 is the highest of byte 0.\n"
+    yield "Offsets count from the header's start, bits as in the diagrams of RFCs: bit 0 is the highest of byte 0.\n"
     known = {slot.view: None for slot in Packet.slots.values() if slot.view and issubclass(slot.view, Header)}
     for header in known:
         module = import_module(header.__module__)

@@ -22,9 +22,8 @@ def mixed():
     for i in range(4):
         tagged = LINK / Dot1Q(vlan=7) / IP(src="192.0.2.3", dst="203.0.113.9")
         packets.append(tagged / UDP(sport=6000 + i, dport=123) / Raw(bytes(48)))
-        packets.append(
-            LINK / IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=6000 + i, dport=443) / Raw(bytes(20))
-        )
+        over6 = LINK / IPv6(src="2001:db8::1", dst="2001:db8::2")
+        packets.append(over6 / UDP(sport=6000 + i, dport=443) / Raw(bytes(20)))
     packets += [LINK / ARP(psrc="192.0.2.1", pdst="192.0.2.2")] * 2
     return packets
 
