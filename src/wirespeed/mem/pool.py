@@ -229,7 +229,8 @@ class Pool:
 
     def release(self, vector: int, count: int) -> None:
         """Control thread: free ``count`` packets whose descriptors are at ``vector``."""
-        _release_from(self._caches[-1], vector, count)
+        for first in range(0, count, MAX_BURST):
+            _release_from(self._caches[-1], vector + 8 * first, min(MAX_BURST, count - first))
 
     def close(self) -> None:
         """Give the memory back. No worker may run any more."""

@@ -16,11 +16,11 @@ stopping anybody. A node uses the object by name; the loop gets its address::
     last.longest             # a list, one number a worker
 """
 
-from collections.abc import Sequence
+import keyword
 from typing import Any
 
 from wirespeed.errors import TableError
-from wirespeed.jit import View, le64
+from wirespeed.jit import View, fields, le64
 from wirespeed.mem.region import Region
 
 MAX_WORKERS: int = 64
@@ -89,12 +89,13 @@ class PerWorker:
         """Each set of names is a class of its own: that is what the compiler goes by."""
         if not initial:
             raise TableError("per_worker() without variables: name some with their first values, per_worker(seen=0)")
-        taken = [name for name in initial if hasattr(PerWorker, name) or not name.isidentifier()]
+        mean = {*dir(PerWorker), *dir(View), "View", "address", "stride", "workers"}
+        taken = [n for n in initial if n in mean or n[0] == "_" or not n.isidentifier() or keyword.iskeyword(n)]
         if taken:
             raise TableError(f"per_worker({taken[0]}=...) cannot be called that; choose another name")
-        fields: dict[str, Any] = {name: le64(index * 8) for index, name in enumerate(initial)}
+        words: dict[str, Any] = {name: le64(index * 8) for index, name in enumerate(initial)}
         size = -(-8 * len(initial) // _LINE) * _LINE
-        view = type("PerWorkerView", (View,), {**fields, "SIZE": size})
+        view = type("PerWorkerView", (View,), {**words, "SIZE": size})
         kind = type("PerWorker", (PerWorker,), {"View": view, "stride": size})
         return object.__new__(kind)
 
@@ -115,10 +116,22 @@ class PerWorker:
             raise IndexError(f"worker {worker} is not one of 0 to {MAX_WORKERS - 1}")
         return self.View(self.address + worker * self.stride)
 
-    def __getattr__(self, name: str) -> Sequence[int]:
-        if name.startswith("_") or name not in self._names:
-            raise AttributeError(f"per_worker() has no variable {name!r}; it has {', '.join(self._names)}")
+    def __getattr__(self, name: str) -> Any:
+        self._check(name)
+        if fields.touched is not None:  # a node is being traced: it is worker 0
+            return getattr(self[0], name)
         return [getattr(self[worker], name) for worker in range(self.workers)]
+
+    def __setattr__(self, name: str, value: int) -> None:
+        self._check(name)
+        if fields.touched is None:
+            raise AttributeError(f"each worker has its own {name}: set one, per_worker[worker].{name} = {value!r}")
+        setattr(self[0], name, value)
+
+    def _check(self, name: str) -> None:
+        names = self.__dict__.get("_names", ())
+        if name not in names:
+            raise AttributeError(f"per_worker() has no variable {name!r}; it has {', '.join(names)}")
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)}" for name in self._names)
