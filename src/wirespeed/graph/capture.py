@@ -137,7 +137,9 @@ class _Rename(ast.NodeTransformer):
             "changes in ws.counter(), ws.per_worker() or a table"
         )
 
-    visit_Nonlocal = visit_Global
+    def visit_Nonlocal(self, tree: Any) -> Any:
+        """The same, of a function around."""
+        return self.visit_Global(tree)
 
     def visit_Name(self, tree: ast.Name) -> Any:
         if tree.id in self.local:
