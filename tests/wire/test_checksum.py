@@ -18,6 +18,9 @@ quick = settings(
 )
 
 
+MAC = "02:00:00:00:00:01"  # named, so that scapy asks nobody
+
+
 def model(data: bytes) -> int:
     """RFC 1071 section 4.1, word by word."""
     data += b"\0" * (len(data) % 2)
@@ -133,7 +136,7 @@ def built(scapy):
             echo = scapy.ICMPv6EchoRequest(id=1, seq=2) if six else scapy.ICMP(id=1, seq=2)
             for layer in (scapy.UDP(sport=1, dport=2), scapy.TCP(options=[("MSS", 1460)] * (size % 2)), echo):
                 data = dice.randbytes(size)
-                frame = scapy.Ether() / network / layer
+                frame = scapy.Ether(src=MAC, dst=MAC) / network / layer
                 yield bytes(frame / data if not isinstance(layer, scapy.ICMPv6EchoRequest) else frame / scapy.Raw(data))
 
 
@@ -204,8 +207,6 @@ def test_what_was_left_to_hardware(cells, twin):
     scapy = pytest.importorskip("scapy.all", reason="scapy is not installed")
     for frame in built(scapy):
         at = field(frame, cells, twin)
-        if at - 2 == frame.find(b"\x08\0", 34, at):  # ICMP has no pseudo header to begin with
-            continue
         found = dict(zip(twin.NAMES, twin.places(cells.base, cells.put(frame)), strict=True))
         begin = found["l4"]
         if found["icmp"] >= 0:

@@ -11,7 +11,17 @@ scapy = pytest.importorskip("scapy.all", reason="scapy is not installed")
 TSHARK = shutil.which("tshark")
 pytestmark = pytest.mark.skipif(not TSHARK, reason="tshark is not installed (apt-get install tshark)")
 
-FIELDS = ("ieee8021ad.id", "vlan.id", "udp.dstport", "tcp.dstport", "icmp.type", "icmpv6.type", "udp.length", "tcp.len", "arp.opcode")
+FIELDS = (
+    "ieee8021ad.id",
+    "vlan.id",
+    "udp.dstport",
+    "tcp.dstport",
+    "icmp.type",
+    "icmpv6.type",
+    "udp.length",
+    "tcp.len",
+    "arp.opcode",
+)
 
 
 def frames():
