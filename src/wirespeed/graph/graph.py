@@ -25,16 +25,18 @@ class Graph:
         """Add every edge of ``a >> b >> c``.
 
         Raises:
-            GraphError: a door that already leads elsewhere, or not a chain.
+            GraphError: a door that already leads elsewhere, or not a chain. Nothing is added then.
         """
         if not isinstance(chain, Chain) or not chain.edges:
             raise GraphError(f"graph.add takes a chain such as `port >> node >> port`, not {chain!r}")
+        edges = dict(self.edges)
         for edge in chain.edges:
-            key = (edge.source, edge.door)
-            if self.edges.get(key, edge.target) is not edge.target:
+            if edges.setdefault((edge.source, edge.door), edge.target) is not edge.target:
                 name = _door(edge.source, edge.door) if isinstance(edge.source, Node) else repr(edge.source)
-                raise GraphError(f"{name} already leads to {self.edges[key]!r}; a door leads to one place")
-            self.edges[key] = edge.target
+                led = edges[edge.source, edge.door]
+                raise GraphError(f"{name} already leads to {led!r}; a door leads to one place")
+        self.edges = edges
+        for edge in chain.edges:
             for place in (edge.source, edge.target):
                 if not any(place is known for known in self._places):
                     self._places.append(place)
