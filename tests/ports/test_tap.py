@@ -126,7 +126,7 @@ def test_room_is_respected(hosts, end: Hand) -> None:
         assert found == sent
 
 
-def test_a_tcp_super_packet_is_one_packet(hosts, end: Hand) -> None:
+def test_a_super_packet_is_one_packet(hosts, end: Hand) -> None:
     """The host's own stack hands over a datagram whose segmentation (UDP_SEGMENT) is left to us."""
     hosts[0].run("ip", "neigh", "replace", "10.77.0.99", "lladdr", "02:00:00:00:00:99", "dev", "tap0")
     with hosts[0].open_socket(2, 2) as udp:
