@@ -80,7 +80,7 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
 
 
 def _tcpdump(settings: Settings, tell: Callable[[str], None], capture: Capture, core: int) -> Row:
-    read_ahead(capture.path)
+    read_ahead(capture)
     paired = interleave(
         lambda: ask(capture.path)[0],
         lambda: tcpdump_count(capture, core).seconds,

@@ -273,16 +273,13 @@ class Engine:
         next_refresh = time.perf_counter() + 0.2
         while not self.ended:
             now = time.perf_counter()
-            if deadline is not None and now >= deadline:
+            if deadline is not None and now >= deadline or interrupted is not None and interrupted.is_set():
                 return False
             if now >= next_refresh:
                 self.refresh()
                 next_refresh = now + 0.2
             left = pause if deadline is None else min(pause, deadline - now)
-            if interrupted is None:
-                time.sleep(max(left, 0))
-            elif interrupted.wait(max(left, 0)):
-                return False
+            self._threads[0].join(left)  # a lone worker returns at the end; with more, somebody has to look
             pause = min(pause * 2, 0.05)
         return True
 

@@ -257,7 +257,8 @@ def identity(value: Any) -> str:
     """
     name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
     if name.startswith("wirespeed."):
-        return name
+        fields = getattr(value, "fields", {})  # per_worker() makes classes of one name with different fields
+        return f"{name}({', '.join(f'{field}@{fields[field].offset}' for field in fields)})" if fields else name
     return f"{name} {hashlib.sha256(_meaning(value, set()).encode()).hexdigest()[:16]}"
 
 

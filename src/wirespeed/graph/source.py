@@ -6,10 +6,12 @@ points at the line.
 """
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from wirespeed.errors import NodeError
@@ -30,6 +32,11 @@ class Source:
         return f"{self.file}:{self.first + getattr(place, 'lineno', 1) - 1}"
 
 
+@functools.lru_cache(maxsize=1024)
+def _lines(code: CodeType) -> tuple[list[str], int]:
+    return inspect.getsourcelines(code)
+
+
 def read(function: Callable[..., Any], name: str) -> Source:
     """The syntax tree of ``function``.
 
@@ -37,7 +44,7 @@ def read(function: Callable[..., Any], name: str) -> Source:
         NodeError: its source cannot be had, or it is not a plain ``def``.
     """
     try:
-        lines, first = inspect.getsourcelines(function)
+        lines, first = _lines(inspect.unwrap(function).__code__)
     except (OSError, TypeError) as error:
         raise NodeError(f"{name}: its source cannot be read ({error}); define it in a file or a notebook cell") from None
     tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
