@@ -313,7 +313,7 @@ class _Emitter:
         target = plan.vector(plan.graph.edges[port, DEFAULT])
         number = plan.graph.ports.index(port)
         write(f"# {port.spec}")
-        write(f"if open{index}:" if self.alone else f"if open{index} and room(work, {plan.burst}):")
+        write(f"if open{index}:" if self.alone else f"if open{index} and room(work, 0, {plan.burst}):")
         write.depth += 1
         if self.profile:
             write("begin(work)")
@@ -339,10 +339,13 @@ class _Emitter:
         for index, port in enumerate(plan.graph.sources):
             target = plan.vector(plan.graph.edges[port, DEFAULT])
             write(f"# from other workers: {port.spec}")
+            write(f"if room(work, {len(plan.graph.sources)}, {plan.burst}):")
+            write.depth += 1
             write(f"count = gather(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
             write("if count > 0:")
             write("    moved += count")
             write(f"    process(work, {target}, count, -1)")
+            write.depth -= 1
         for index, port in enumerate(plan.graph.sinks):
             write(f"# for this worker to send: {port.spec}")
             write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")

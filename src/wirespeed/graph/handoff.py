@@ -2,7 +2,7 @@
 
 Every pair (channel, worker) has one ring: many producers, that worker the only consumer. Channels are the
 graph's sources (packets on their way in, spread by flow) and then its sinks (packets for the worker that owns
-the port). Nothing is lost between workers: a worker receives only while every ring has room for what it might
+the port). Nothing is lost between workers: a worker takes a burst only while every ring has room for what it might
 put there (:func:`room`), so a slow worker holds back the input instead.
 
 A worker's record::
@@ -63,12 +63,16 @@ def _wake(record, worker):  # type: ignore[no-untyped-def]
 
 
 @cold
-def room(work, burst):  # type: ignore[no-untyped-def]
-    """Whether this worker may receive: every ring takes a burst from each worker, and each worker's each channel."""
+def room(work, first, burst):  # type: ignore[no-untyped-def]
+    """Whether this worker may process a burst: each ring of the channels from ``first`` on takes one of every worker.
+
+    Asked before each burst: with ``first`` 0 before one is received, which may be spread; with the first sink's
+    channel before one comes from another worker. Rings of sinks wait for nobody, so nobody waits in a circle.
+    """
     record = Handoff(Worker(work).handoff)
-    least = burst * record.workers * record.channels
+    least = burst * record.workers
     enough = True
-    for index in range(record.channels * record.workers):
+    for index in range(first * record.workers, record.channels * record.workers):
         if Ring(load64(record.rings + (index << 3))).free < least:
             enough = False
     return enough
