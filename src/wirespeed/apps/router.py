@@ -120,8 +120,9 @@ class RouterApp:
             self._takers[voice.fileno()] = lambda now_s, i=index, v=voice: self._take_arp(i, v, now_s)  # type: ignore[misc]
         for reason, door in self.doors.items():
             self._takers[door.fileno()] = lambda now_s, r=reason, d=door: self._take(r, d, now_s)  # type: ignore[misc]
-        for descriptor in self._takers:
+        for descriptor, take in self._takers.items():
             self._poller.register(descriptor, select.POLLIN)
+            take(0.0)  # nothing there yet: what polls is compiled now, not when somebody waits for an answer
 
     def poll(self, timeout_s: float = _TICK_S) -> None:
         """Answer what has come, or wait for it at most ``timeout_s``; let time pass for the tables."""

@@ -21,7 +21,7 @@ _REFRESH_S = 0.5
 
 def command(
     file: Annotated[Path, typer.Argument(help="What to run: a TOML file, such as examples/router.toml.")],
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Cores that forward, instead of the file's.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Cores that forward: not the file's.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop by itself after so long.")] = None,
     symmetric: Annotated[
         bool | None, typer.Option("--symmetric/--asymmetric", help="Both directions of a flow on one worker.")

@@ -96,6 +96,8 @@ class Forwarding:
         self.adjacencies.set(HERE, Adjacency(LOCAL))
         for prefix in _NEVER_FORWARDED:
             self.fib.add(prefix, NOWHERE)
+        self.fib.add("127.0.0.1/32", NOWHERE)  # and taken out again: what changes tables is compiled now, not
+        self.fib.delete("127.0.0.1/32")  # when the first neighbour answers
 
     # At the start -------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from wirespeed.jit import load64, read_bytes, store64, write_bytes
 from wirespeed.mem.descriptor import (
     CHAINED,
     META,
+    NEEDS_CHECKSUM,
     ROOM,
     CellHeader,
     address_of,
@@ -30,6 +31,7 @@ from wirespeed.mem.descriptor import (
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports import host_path
+from wirespeed.ports.finish import complete, segments
 from wirespeed.ports.host_path import HostQueue
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port, PortStats
@@ -188,22 +190,31 @@ class Host(Port):
             self._next += 1
             while len(found) < limit:
                 got = int(host_path.dequeue(queue, self._vector, min(_AT_ONCE, limit - len(found))))
-                found += [self._read(load64(self._vector + i * 8)) for i in range(got)]
+                for i in range(got):
+                    found += self._read(load64(self._vector + i * 8))
                 self._pool.release(self._vector, got)
                 if not got:
                     break
         return found
 
-    def _read(self, desc: int) -> Received:
-        """The bytes of a packet, chain and all."""
-        cells = self._pool.cells
-        port = CellHeader(header_of(cells, desc)).port if desc & META else -1  # type: ignore[no-untyped-call]
-        parts = []
+    def _read(self, desc: int) -> list[Received]:
+        """A packet as frames, chain and all: what it left to hardware is done, so it may be several."""
+        cells, parts = self._pool.cells, []
+        meta = CellHeader(header_of(cells, desc)) if desc & META else None  # type: ignore[no-untyped-call]
         while True:
             parts.append(read_bytes(address_of(cells, desc), length_of(desc)))  # type: ignore[no-untyped-call]
             if not desc & CHAINED:
-                return Received(b"".join(parts), port)
+                break
             desc = CellHeader(header_of(cells, desc)).next  # type: ignore[no-untyped-call]
+        frame = b"".join(parts)
+        if meta is None:
+            return [Received(frame, -1)]
+        frames = [frame]
+        if meta.gso_size:
+            frames = segments(frame, meta.headers_length, meta.gso_size)
+        elif meta.checksum_state == NEEDS_CHECKSUM:
+            frames = [complete(frame, meta.checksum_start, meta.checksum_offset)]
+        return [Received(each, meta.port) for each in frames]
 
     def _compose(self, frame: bytes) -> bool:
         """Put a frame in cells, the first one's descriptor at our vector. False if there are none."""
