@@ -35,7 +35,9 @@ def segments(frame: bytes, headers: int, size: int) -> list[bytes]:
         Complete frames; none if it is not what it says (its fields are the sender's, and were not all checked).
     """
     network = 14
-    if len(frame) < 34 or not 34 <= headers <= len(frame) or frame[network] >> 4 != 4 or size * MOST < len(frame) - headers:
+    if not 34 <= headers <= len(frame) or frame[network] >> 4 != 4:
+        return []
+    if size * MOST < len(frame) - headers:
         return []
     transport = network + (frame[network] & 15) * 4
     protocol = frame[network + 9]
