@@ -12,9 +12,13 @@ def ipv4_mtu(adjacencies: Adjacencies) -> Node:
 
     @node(outputs=["too-big"])
     def ipv4_mtu(pkt: Any) -> str | None:
-        """Packets larger than the link's MTU leave aside; super-packets that will be cut by the sender's port fit."""
-        if pkt.ip_bytes > adjacencies.mtu(pkt.mark):
-            if pkt.desc & META == 0 or CellHeader(header_of(pkt.cells, pkt.desc)).gso_size == 0:
+        """Packets larger than the link's MTU leave aside; of a super-packet each segment must fit."""
+        mtu = adjacencies.mtu(pkt.mark)
+        if pkt.ip_bytes > mtu:
+            if pkt.desc & META == 0:
+                return "too-big"
+            line = CellHeader(header_of(pkt.cells, pkt.desc))
+            if line.gso_size == 0 or line.headers_length - (pkt.l3 - pkt.start) + line.gso_size > mtu:
                 return "too-big"
         return None
 
