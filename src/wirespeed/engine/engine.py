@@ -95,6 +95,7 @@ class Engine:
             raise
         self._running = [self.built] * workers
         self._resumed = threading.Event()
+        self._commanding = threading.Lock()
 
     # Before the start ------------------------------------------------------------------------------------
 
@@ -141,6 +142,9 @@ class Engine:
             owners = [0] * len(graph.sources)
             owners += [next(w for w, q in enumerate(queues["tx", port]) if q) for port in graph.sinks]
             self.memory.connect(toeplitz.address, spreads, owners, self._wakeups)
+        for state in self.built.captured.states.values():
+            if hasattr(type(state), "prepare"):
+                state.prepare(workers)
         self.grace = Grace([memory.record + RCU_SLOT for memory in self.memory.workers])
         for index in range(workers):
             self._bind(index, self.built)
@@ -153,8 +157,6 @@ class Engine:
                 store64(record + binding(place), self._queues[key][index])
             else:
                 state = built.captured.states[key]
-                if "workers" in vars(state):
-                    vars(state)["workers"] = self.count
                 store64(record + binding(place), state.address + index * getattr(state, "stride", 0))
 
     # Running ---------------------------------------------------------------------------------------------
@@ -182,15 +184,15 @@ class Engine:
             cores.pin(core)
             if self.events:
                 self._count_events(record)
-            while True:
-                built = self._running[index]
-                command = built.run(record)
+            built = self._running[index]
+            while (command := built.run(record)) >= _SWITCH:
                 if command == _PAUSE:
                     self._resumed.wait()
-                elif command != _SWITCH:
-                    break
-                self._bind(index, self._running[index])
-                Worker(record).command = RUN
+                with self._commanding:  # what was commanded meanwhile, to end above all, is not overwritten
+                    built = self._running[index]
+                    self._bind(index, built)
+                    if Worker(record).command == command:
+                        Worker(record).command = RUN
         except BaseException as error:
             self.failure = error
         finally:
@@ -206,7 +208,8 @@ class Engine:
 
     def switch(self, built: Built, worker: int = 0) -> None:
         """Let a worker go on with another loop for the same graph; it misses no packet."""
-        self._running[worker] = built
+        with self._commanding:
+            self._running[worker] = built
         self._command(worker, _SWITCH)
 
     def pause(self) -> None:
@@ -220,7 +223,8 @@ class Engine:
         self._resumed.set()
 
     def _command(self, worker: int, command: int) -> None:
-        store64(self.memory.workers[worker].record, command)
+        with self._commanding:
+            store64(self.memory.workers[worker].record, command)
         os.eventfd_write(self._wakeups[worker], 1)
 
     @property
@@ -273,7 +277,7 @@ class Engine:
         next_refresh = time.perf_counter() + 0.2
         while not self.ended:
             now = time.perf_counter()
-            if deadline is not None and now >= deadline or interrupted is not None and interrupted.is_set():
+            if (deadline is not None and now >= deadline) or (interrupted is not None and interrupted.is_set()):
                 return False
             if now >= next_refresh:
                 self.refresh()
