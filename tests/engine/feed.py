@@ -20,7 +20,7 @@ worker must drop it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from wirespeed.jit import View, copy, inline, le64, load64, read_bytes, store64, write_bytes
+from wirespeed.jit import copy, inline, le64, load64, read_bytes, store64, write_bytes
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release, take, taken, untake
 from wirespeed.mem.region import Region

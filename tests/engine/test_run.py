@@ -114,7 +114,7 @@ def test_the_report_reads(capsys):
 
 
 def test_several_sources_to_one_node():
-    report, out, rest = classified([Feed(FRAMES, "one"), Feed(FRAMES[::-1], "two", most=3)])
+    report, _, rest = classified([Feed(FRAMES, "one"), Feed(FRAMES[::-1], "two", most=3)])
     assert report.nodes["classify"].packets == 2 * len(FRAMES)
     assert sorted(rest.packets) == sorted(OTHER * 2)
     assert report.ports["one"].rx_packets == report.ports["two"].rx_packets == len(FRAMES)
