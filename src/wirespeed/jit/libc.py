@@ -91,6 +91,19 @@ def sendto(fd: int, address: int, size: int, flags: int, to: int, to_size: int) 
     return _through_ctypes("sendto", fd, address, size, flags, to, to_size)
 
 
+@_call("recvmsg", 3)
+def recvmsg(fd: int, message: int, flags: int) -> int:
+    """recvmsg(2)."""
+    return _through_ctypes("recvmsg", fd, message, flags)
+
+
+@_narrow("sendmmsg", 4)
+def sendmmsg(fd: int, messages: int, count: int, flags: int) -> int:
+    """sendmmsg(2): how many were sent; -1 when the first could not be."""
+    sent = _through_ctypes("sendmmsg", fd, messages, count, flags) & 0xFFFF_FFFF
+    return sent - (1 << 32) if sent >> 31 else sent
+
+
 @_narrow("poll", 3)
 def poll(descriptors: int, count: int, timeout_ms: int) -> int:
     """poll(2): ``descriptors`` is the address of ``count`` struct pollfd (8 bytes each)."""

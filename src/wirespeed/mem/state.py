@@ -110,6 +110,10 @@ class PerWorker:
                 setattr(self[worker], name, value)
         self.__dict__["workers"] = 1
 
+    def prepare(self, workers: int) -> None:
+        """The engine's word before a start: how many workers have variables to show."""
+        self.__dict__["workers"] = workers
+
     def __getitem__(self, worker: int) -> View:
         """One worker's variables, as a view: read and write them by name."""
         if not 0 <= worker < MAX_WORKERS:

@@ -1,12 +1,9 @@
-"""The two system calls of a packet socket's path, with their structures: recvmsg(2) and sendmmsg(2).
+"""The structures of a packet socket's two system calls, recvmsg(2) and sendmmsg(2).
 
 References: recvmsg(2), sendmmsg(2), cmsg(3), packet(7); include/uapi/linux/if_packet.h.
 """
 
 from wirespeed.jit import View, le16, le32, le64
-
-# libc declares a call in one line; these two have no other user, so their lines are here.
-from wirespeed.jit.libc import _call, _narrow, _through_ctypes
 
 DONT_WAIT, TRUNCATED = 0x40, 0x20
 """MSG_DONTWAIT, MSG_TRUNC."""
@@ -47,16 +44,3 @@ class Auxiliary(View):
     def present(self) -> bool:
         """Whether this is it."""
         return self.size >= 36 and self.level == _SOL_PACKET and self.kind == _AUXDATA  # type: ignore[no-any-return]
-
-
-@_call("recvmsg", 3)
-def recvmsg(fd: int, message: int, flags: int) -> int:
-    """recvmsg(2)."""
-    return _through_ctypes("recvmsg", fd, message, flags)
-
-
-@_narrow("sendmmsg", 4)
-def sendmmsg(fd: int, messages: int, count: int, flags: int) -> int:
-    """sendmmsg(2): how many were sent; -1 when the first could not be."""
-    sent = _through_ctypes("sendmmsg", fd, messages, count, flags) & 0xFFFF_FFFF
-    return sent - (1 << 32) if sent >> 31 else sent

@@ -39,7 +39,7 @@ from wirespeed.jit import (
     store64,
     store_release32,
 )
-from wirespeed.jit.libc import errno
+from wirespeed.jit.libc import errno, recvmsg, sendmmsg
 from wirespeed.mem.descriptor import (
     CHAINED,
     ROOM,
@@ -62,8 +62,6 @@ from wirespeed.ports.af_packet_calls import (
     TRUNCATED,
     Auxiliary,
     Message,
-    recvmsg,
-    sendmmsg,
 )
 from wirespeed.ports.queue import Queue
 from wirespeed.ports.scatter import ENTRIES, SEGMENTS, VECTORS, aim, arm, assemble, cells_for, gather

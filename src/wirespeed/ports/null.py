@@ -7,8 +7,8 @@ asked for, and frees what it is given; ``sink`` only frees.
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError
-from wirespeed.jit import inline, le64, load64, shift_right, store64
-from wirespeed.mem.descriptor import ROOM
+from wirespeed.jit import cold, inline, le64, load64, shift_right, store64
+from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release, take, taken
 from wirespeed.mem.region import Region
 from wirespeed.ports.options import option
@@ -48,13 +48,29 @@ def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     return got
 
 
+@cold
+def _beyond(cells, vector, count):  # type: ignore[no-untyped-def]
+    """Bytes of chained packets that lie beyond their first cells."""
+    total = 0
+    for i in range(count):
+        desc = load64(vector + (i << 3))
+        if desc & CHAINED != 0:
+            total += CellHeader(header_of(cells, desc)).length - length_of(desc)
+    return total
+
+
 @inline
 def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     """Free everything."""
     record = Queue(queue)
     total = 0
+    seen = 0
     for i in range(count):
-        total += shift_right(load64(vector + (i << 3)), 48)
+        desc = load64(vector + (i << 3))
+        seen |= desc
+        total += shift_right(desc, 48)
+    if seen & CHAINED != 0:
+        total += _beyond(Cache(cache).cells, vector, count)
     release(Cache(cache), vector, count)
     record.packets += count
     record.bytes += total

@@ -120,6 +120,17 @@ class Tally:
             block.capacity, block.mask, block.shift = capacity, self._slots - 1, 64 - bits
             block.seed0, block.seed1, block.seed2 = SEED
 
+    def prepare(self, workers: int) -> None:
+        """The engine's question before a start: can so many workers count here?
+
+        Raises:
+            TableError: the tally was made for fewer.
+        """
+        if workers > self.workers:
+            raise TableError(
+                f"{self.name} counts for {self.workers} of {workers} workers: make it with workers={workers}"
+            )
+
     def add(self, key: int, n: int = 1) -> None:
         """Count in worker 0's block, when a node runs as plain Python."""
         self._blocks[0].add(key, n)
