@@ -127,7 +127,7 @@ def _against_testpmd(settings: Settings, tell: Tell, folder: Path) -> list[Row]:
                     ours.measure,
                     theirs,
                     pairs=settings.pairs,
-                    progress=lambda done, wanted, text, metric=metric: tell(f"{metric}: pair {done}/{wanted} {text}"),
+                    progress=_teller(tell, metric),
                     observe=observe,
                 )
             settings.notes += [f"{metric}: {paired.note}"] if paired.note else []
@@ -135,6 +135,10 @@ def _against_testpmd(settings: Settings, tell: Tell, folder: Path) -> list[Row]:
             found.append(_cycles(metric, paired))
     router.close()
     return found
+
+
+def _teller(tell: Tell, metric: str) -> Callable[[int, int, str], None]:
+    return lambda done, wanted, text: tell(f"{metric}: pair {done}/{wanted} {text}")
 
 
 def _cycles(metric: str, paired: Paired) -> Row:

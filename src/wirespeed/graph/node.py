@@ -16,7 +16,7 @@ the default output, the one that ``a >> b`` joins.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from wirespeed.errors import NodeError
 from wirespeed.ports.options import nearest
@@ -104,6 +104,20 @@ class Node(Joinable):
         return f"<node {self.name}>"
 
 
+@overload
+def node(function: Callable[..., Any]) -> Node: ...
+
+
+@overload
+def node(
+    *,
+    outputs: Sequence[str] = (),
+    drops: Sequence[str] = (),
+    prefetch: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Callable[[Callable[..., Any]], Node]: ...
+
+
 def node(
     function: Callable[..., Any] | None = None,
     *,
@@ -111,7 +125,7 @@ def node(
     drops: Sequence[str] = (),
     prefetch: Callable[..., Any] | None = None,
     name: str = "",
-) -> Any:
+) -> Node | Callable[[Callable[..., Any]], Node]:
     """Declare a node.
 
     Args:

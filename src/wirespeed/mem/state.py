@@ -114,7 +114,7 @@ class PerWorker:
         """The engine's word before a start: how many workers have variables to show."""
         self.__dict__["workers"] = workers
 
-    def __getitem__(self, worker: int) -> View:
+    def __getitem__(self, worker: int) -> Any:
         """One worker's variables, as a view: read and write them by name."""
         if not 0 <= worker < MAX_WORKERS:
             raise IndexError(f"worker {worker} is not one of 0 to {MAX_WORKERS - 1}")

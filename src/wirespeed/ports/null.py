@@ -4,7 +4,9 @@
 asked for, and frees what it is given; ``sink`` only frees.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from wirespeed.errors import PortError
 from wirespeed.jit import cold, inline, le64, load64, shift_right, store64
@@ -89,8 +91,8 @@ class NullOptions:
 class Null(Port):
     """Empty frames in, nothing out."""
 
-    Options = NullOptions
-    receive = staticmethod(receive)
+    Options: ClassVar[type[Any]] = NullOptions
+    receive: Callable[..., Any] | None = staticmethod(receive)
     transmit = staticmethod(transmit)
     rx_queues = 0
     tx_queues = 0
