@@ -3,6 +3,8 @@
 The module is meant to be read. It has the nodes with their doors as numbers, ``process``, which takes one
 burst through the graph, and ``run``, which a worker thread calls once. Its name is the digest of all it is
 made from, so an old one is never mistaken for a new one, and a second start finds its machine code on disk.
+Ports stand in it by number and kind, without their options: which file or interface it is the loop finds at
+run time, so the next file needs no compiling.
 """
 
 import ast
@@ -245,7 +247,7 @@ class _Emitter:
         write, plan = self.write, self.plan
         vector, index = plan.vector(port), plan.graph.sinks.index(port)
         write()
-        write(f"# {port.spec}")
+        write(f"# to {self.place(port)}")
         write(f"if c{vector} > 0:")
         write.depth += 1
         if self.profile:
@@ -264,6 +266,12 @@ class _Emitter:
         if self.profile:
             write(f"mark(work, {self.slot(port, sink=True)}, c{vector})")
         write.depth -= 1
+
+    def place(self, place: Any) -> str:
+        """A node by its name; a port by its number, as ``pkt.port`` says it, and its kind."""
+        if isinstance(place, Node):
+            return place.name
+        return f"port {self.plan.graph.ports.index(place)} ({place.spec.partition(':')[0]})"
 
     def slot(self, place: Any, sink: bool = False) -> int:
         """The profile slot of a place: sources, then nodes, then sinks."""
@@ -312,7 +320,7 @@ class _Emitter:
         write, plan = self.write, self.plan
         target = plan.vector(plan.graph.edges[port, DEFAULT])
         number = plan.graph.ports.index(port)
-        write(f"# {port.spec}")
+        write(f"# from {self.place(port)}")
         write(f"if open{index}:" if self.alone else f"if open{index} and room(work, 0, {plan.burst}):")
         write.depth += 1
         if self.profile:
@@ -338,7 +346,7 @@ class _Emitter:
         scratch = plan.vectors - 1
         for index, port in enumerate(plan.graph.sources):
             target = plan.vector(plan.graph.edges[port, DEFAULT])
-            write(f"# from other workers: {port.spec}")
+            write(f"# from other workers: {self.place(port)}")
             write(f"if room(work, {len(plan.graph.sources)}, {plan.burst}):")
             write.depth += 1
             write(f"count = gather(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
@@ -347,7 +355,7 @@ class _Emitter:
             write(f"    process(work, {target}, count, -1)")
             write.depth -= 1
         for index, port in enumerate(plan.graph.sinks):
-            write(f"# for this worker to send: {port.spec}")
+            write(f"# for this worker to send: {self.place(port)}")
             write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
             write("if queue != 0:")
             write.depth += 1
@@ -397,7 +405,9 @@ class _Emitter:
         head = _Writer()
         head(f'"""One worker\'s loop, {self.plan.shape}; written by wirespeed, do not edit.')
         head()
-        head.block("\n".join(f"    {line}" for line in str(self.plan.graph).splitlines()))
+        for (source, door), target in self.plan.graph.edges.items():
+            left = f"{source.name}[{door!r}]" if door else self.place(source)
+            head(f"    {left} >> {self.place(target)}")
         head('"""')
         head()
         head.block(_IMPORTS)
