@@ -41,46 +41,47 @@ def router(request, network, tmp_path_factory):
 
 
 def _received(output):
+    """Answers that ping waited for: with -w it goes on until it has as many as -c says (else only for two RTTs)."""
     return int(re.search(r"(\d+) (?:packets )?received", output)[1])
 
 
 @pytest.mark.parametrize(("source", "target"), [("left", "10.2.0.2"), ("right", "10.1.0.2")])
 def test_ping_through(router, network, source, target):
-    output = getattr(network, source).run("ping", "-n", "-c", "5", "-i", "0.2", "-W", "10", target)
+    output = getattr(network, source).run("ping", "-n", "-c", "5", "-i", "0.2", "-w", "30", target)
     assert "ttl=63" in output
     assert _received(output) == 5
 
 
 @pytest.mark.parametrize("target", ["10.1.0.1", "10.2.0.1"])
 def test_ping_the_router(router, network, target):
-    output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "10", target)
+    output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-w", "30", target)
     assert "ttl=64" in output
 
 
 def test_a_flood_of_pings(router, network):
-    output = network.left.run("ping", "-n", "-f", "-c", "2000", "-s", "1400", "10.2.0.2")
+    output = network.left.run("ping", "-n", "-f", "-c", "2000", "-w", "30", "-s", "1400", "10.2.0.2")
     assert _received(output) == 2000
 
 
 def test_large_pings_are_fragments(router, network):
-    output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-s", "20000", "-W", "10", "10.2.0.2")
+    output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-s", "20000", "-w", "30", "10.2.0.2")
     assert _received(output) == 3
 
 
 def test_ttl_ends_at_the_router(router, network):
-    output = network.left.run("ping", "-n", "-c", "1", "-t", "1", "-W", "10", "10.2.0.2", check=False)
+    output = network.left.run("ping", "-n", "-c", "1", "-t", "1", "-w", "30", "10.2.0.2", check=False)
     assert "From 10.1.0.1" in output
     assert "Time to live exceeded" in output
 
 
 def test_no_route(router, network):
-    output = network.left.run("ping", "-n", "-c", "1", "-W", "10", "198.51.100.1", check=False)
+    output = network.left.run("ping", "-n", "-c", "1", "-w", "30", "198.51.100.1", check=False)
     assert "From 10.1.0.1" in output
     assert "Destination Net Unreachable" in output
 
 
 def test_a_host_that_is_not_there(router, network):
-    output = network.left.run("ping", "-n", "-c", "1", "-W", "20", "10.2.0.200", check=False)
+    output = network.left.run("ping", "-n", "-c", "1", "-w", "30", "10.2.0.200", check=False)
     assert "From 10.1.0.1" in output
     assert "Destination Host Unreachable" in output
 
@@ -137,12 +138,13 @@ def test_what_is_too_big_is_said(router, network):
     network.middle.run("ip", "link", "set", "dev", "left", "mtu", "1600")
     try:
         output = network.left.run(
-            "ping", "-n", "-c", "1", "-M", "do", "-s", "1552", "-W", "10", "10.2.0.2", check=False
+            "ping", "-n", "-c", "1", "-M", "do", "-s", "1552", "-w", "30", "10.2.0.2", check=False
         )
         assert "Frag needed" in output or "Message too long" in output or "mtu=1500" in output, output
         assert "mtu 1500" in network.left.run("ip", "route", "get", "10.2.0.2")
         network.left.run("ip", "route", "flush", "cache")
-        output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-M", "dont", "-s", "1552", "10.2.0.2")
+        cut = ("-M", "dont", "-s", "1552", "10.2.0.2")
+        output = network.left.run("ping", "-n", "-c", "3", "-i", "0.2", "-w", "30", *cut)
         assert _received(output) == 3
     finally:
         network.left.run("ip", "link", "set", "dev", "eth0", "mtu", "1500")
@@ -154,7 +156,7 @@ def test_what_is_too_big_is_said(router, network):
 def test_a_signal_ends_it_with_a_report(network, tmp_path, number):
     text = CONFIG.format(left=network.spec("left"), right=network.spec("right"))
     made = Router(tmp_path, text)
-    network.left.run("ping", "-n", "-c", "1", "-W", "10", "10.2.0.2")
+    network.left.run("ping", "-n", "-c", "1", "-w", "30", "10.2.0.2")
     assert made.stop(number) == 0
     said = made.out.read_text()
     assert said.count("forwarding: ") == 1
