@@ -43,7 +43,7 @@ def until(condition, engine, turns=200_000):
     for _ in range(turns):
         if condition():
             return
-        assert not engine.ended, engine.failure
+        assert not engine.ended, engine.workers.failure
         engine.refresh()
         wake.wait(0.001)
     raise AssertionError("it did not come")
@@ -91,7 +91,7 @@ def test_a_stop_right_after_a_switch_is_not_lost():
         engine = Engine(endless())
         with engine:
             until(lambda: passed.value > 0, engine)
-            engine.switch(engine.built)
+            engine.workers.switch(engine.built)
         assert engine.stop().in_use == 0
 
 
@@ -165,7 +165,7 @@ def test_a_failure_in_a_worker_ends_the_run():
     def fail(record):
         raise WirespeedError("worker: it failed")
 
-    engine._running = [dataclasses.replace(engine.built, run=fail)]
+    engine.workers._running = [dataclasses.replace(engine.built, run=fail)]
     engine.start()
     assert engine.wait(10)
     with pytest.raises(WirespeedError, match="worker: it failed"):

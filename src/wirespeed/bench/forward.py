@@ -11,6 +11,7 @@ The two take turns on the same core within one run; ratios are pair by pair, the
 """
 
 import contextlib
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -114,21 +115,12 @@ def _against_testpmd(settings: Settings, tell: Tell, folder: Path) -> list[Row]:
         for metric, graph in graphs.items():
             tell(f"{metric}: compiling")
             with turns(graph, settings) as ours:
-                theirs = None
-                observe = None
-                if peer is not None:
-                    current = peer
-
-                    def theirs() -> float:
-                        return current.measure(settings.seconds)
-
-                    observe = observer([peer.pid])
                 paired = interleave(
                     ours.measure,
-                    theirs,
+                    functools.partial(peer.measure, settings.seconds) if peer else None,
                     pairs=settings.pairs,
                     progress=_teller(tell, metric),
-                    observe=observe,
+                    observe=observer([peer.pid]) if peer else None,
                 )
             settings.notes += [f"{metric}: {paired.note}"] if paired.note else []
             found.append(Row.of("forward", metric, "packets/s", paired, name))

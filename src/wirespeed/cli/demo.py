@@ -1,5 +1,6 @@
 """``wirespeed demo``: the first minute."""
 
+import dataclasses
 import json as json_text
 import threading
 import time
@@ -18,7 +19,7 @@ def command(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to forward.")] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end instead of tables.")] = False,
     routes: Annotated[
-        Path | None, typer.Option(help="Routing table: one prefix a line, plain or gzip. Destinations are drawn from it.")
+        Path | None, typer.Option(help="Routing table, a prefix a line, plain or gzip; destinations are drawn from it.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Cores that forward.")] = 1,
     profile: Annotated[bool, typer.Option(help="Measure each node.")] = True,
@@ -117,7 +118,14 @@ def _costs(engine: Any) -> tuple[list[Any], str]:
 
 
 def _conclude(
-    console: Console, report: Any, rate: float, costs: list[Any], why: str, json: bool, first: tuple[float, float], built: Any
+    console: Console,
+    report: Any,
+    rate: float,
+    costs: list[Any],
+    why: str,
+    json: bool,
+    first: tuple[float, float],
+    built: Any,
 ) -> None:
     from wirespeed.cli.doctor import suggestions
     from wirespeed.eal.clock import tsc_hz
@@ -126,10 +134,7 @@ def _conclude(
     frame = report.bytes / report.packets if report.packets else 60.0
     better = suggestions()
     if json:
-        nodes = [
-            {"name": c.name, "kind": c.kind, "cycles": c.cycles, "instructions": c.instructions, "ipc": c.ipc}
-            for c in costs
-        ]
+        nodes = [{**dataclasses.asdict(cost), "ipc": cost.ipc} for cost in costs]
         print(
             json_text.dumps(
                 {

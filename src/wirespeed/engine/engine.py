@@ -4,34 +4,31 @@ Nothing here is on the packet path. A worker is one Python thread inside one com
 to it through its record: a command word, counters, a grace-period slot.
 """
 
+import dataclasses
+import functools
 import os
-import select
-import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from wirespeed.eal import cores
-from wirespeed.eal.perf import Event, PerfCounters
+from wirespeed.eal.perf import Event
+from wirespeed.engine.assign import assign_queues, connect, furnish
 from wirespeed.engine.memory import EngineMemory
-from wirespeed.engine.report import NodeReport, Report
+from wirespeed.engine.report import Report, take_report
+from wirespeed.engine.workers import Workers
 from wirespeed.errors import GraphError, WirespeedError
 from wirespeed.graph.build import Built, build
 from wirespeed.graph.graph import Graph
-from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, RUN, Worker, binding
-from wirespeed.graph.node import DEFAULT
-from wirespeed.graph.plan import FUSED, PROFILE, Plan, make_plan
-from wirespeed.jit import COMPILED, store64
+from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, Worker, binding
+from wirespeed.graph.plan import FUSED, PROFILE, make_plan
+from wirespeed.jit import store64
 from wirespeed.mem.pool import MAX_BURST, Pool
 from wirespeed.mem.state import MAX_WORKERS
-from wirespeed.ports.port import PortStats
 from wirespeed.sync.rcu import Grace
-from wirespeed.tables.toeplitz import Toeplitz
 
-_SWITCH = 3  # command: return, and go on with another loop
-_PAUSE = 4  # command: return, and wait for resume()
-_DEADLINE_S = 1.0
+_REFRESH_S = 0.2
+_DRAIN_S = 0.5
 
 
 class Engine:
@@ -72,30 +69,24 @@ class Engine:
         self.graph = graph
         self.count = workers
         self.progress = progress
-        self.events = counters
-        self.why_no_counters = "" if counters else "not asked for"
         self.plan = make_plan(graph, shape, workers, burst)
         self.notes: list[str] = []
-        self.failure: BaseException | None = None
         self._closing: list[Callable[[], None]] = []
-        self._threads: list[threading.Thread] = []
         self._final: Report | None = None
         self._started = self._stopped = 0.0
+        self._profiled: Built | None = None
+        self._recompiling: threading.Thread | None = None
         self.pool = Pool(max(cells, (workers + 2) * 1024), workers)
         self._closing.append(self.pool.close)
         try:
             self._open_ports()
             self.built: Built = build(self.plan, progress)
-            self._profiled: Built | None = None
             self.memory = EngineMemory(self.plan, workers)
             self._closing.append(self.memory.region.close)
-            self._lay_out(symmetric, spins)
+            self.workers = self._make_workers(symmetric, spins, counters)
         except BaseException:
             self.close()
             raise
-        self._running = [self.built] * workers
-        self._resumed = threading.Event()
-        self._commanding = threading.Lock()
 
     # Before the start ------------------------------------------------------------------------------------
 
@@ -107,47 +98,22 @@ class Engine:
             port.open(self.pool, reads, writes)
             self._closing.append(port.close)
 
-    def _lay_out(self, symmetric: bool, spins: int) -> None:
-        graph, workers = self.graph, self.count
-        self._wakeups = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(workers)]
-        self._closing.extend(lambda fd=fd: os.close(fd) for fd in self._wakeups)  # type: ignore[misc]
-        queues: dict[tuple[str, Any], list[int]] = {}
-        polled: list[list[int]] = [[] for _ in range(workers)]
-        waitable = [True] * workers
-        for number, port in enumerate(graph.ports):
-            for direction, addresses in (("rx", port.rx), ("tx", port.tx)):
-                of_worker = [0] * workers
-                for queue, address in enumerate(addresses):
-                    worker = queue if len(addresses) == workers else (number + queue) % workers
-                    of_worker[worker] = address
-                    if direction == "rx":
-                        found = port.descriptors(queue)
-                        polled[worker] += found
-                        waitable[worker] &= bool(found)
-                queues[direction, port] = of_worker
-        self._queues = queues
-        for index, memory in enumerate(self.memory.workers):
-            record = Worker(memory.record)
-            record.cache = self.pool.cache(index)
-            descriptors = [*polled[index], self._wakeups[index]]
-            for slot, descriptor in enumerate(descriptors):
-                store64(memory.polled + slot * 8, int.from_bytes(struct.pack("=ihh", descriptor, select.POLLIN, 0), "little"))
-            record.polled_count = len(descriptors)
-            record.spins = spins if waitable[index] else -1
-            record.nap_ms = 100
-        if workers > 1:
-            toeplitz = Toeplitz(symmetric=symmetric)
-            self._closing.append(toeplitz.close)
-            spreads = [int(len(port.rx) < workers) for port in graph.sources]
-            owners = [0] * len(graph.sources)
-            owners += [next(w for w, q in enumerate(queues["tx", port]) if q) for port in graph.sinks]
-            self.memory.connect(toeplitz.address, spreads, owners, self._wakeups)
+    def _make_workers(self, symmetric: bool, spins: int, counters: tuple[Event, ...]) -> Workers:
+        graph, memory = self.graph, self.memory
+        wakeups = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self.count)]
+        self._closing.extend(functools.partial(os.close, descriptor) for descriptor in wakeups)
+        self._queues, descriptors, waitable = assign_queues(graph, self.count)
+        furnish(memory, self.pool, descriptors, wakeups, [spins if can else -1 for can in waitable])
+        if self.count > 1:
+            self._closing.append(connect(graph, memory, self._queues, wakeups, symmetric))
         for state in self.built.captured.states.values():
             if hasattr(type(state), "prepare"):
-                state.prepare(workers)
-        self.grace = Grace([memory.record + RCU_SLOT for memory in self.memory.workers])
-        for index in range(workers):
+                state.prepare(self.count)
+        records = [part.record for part in memory.workers]
+        self.grace = Grace([record + RCU_SLOT for record in records])
+        for index in range(self.count):
             self._bind(index, self.built)
+        return Workers(records, wakeups, self.built, self._bind, counters)
 
     def _bind(self, index: int, built: Built) -> None:
         """Write what a loop finds by reference: port queues and the state of nodes."""
@@ -163,7 +129,7 @@ class Engine:
 
     def start(self) -> None:
         """Start the workers; returns at once."""
-        if self._threads:
+        if self.workers.started:
             raise GraphError("this engine runs already; make another for another run")
         placement = cores.choose(self.count)
         if placement.shared:
@@ -172,65 +138,20 @@ class Engine:
             if hasattr(state, "reclaimer"):
                 state.reclaimer = self.grace
         self._started = time.perf_counter()
-        for index in range(self.count):
-            core = placement.workers[index]
-            thread = threading.Thread(target=self._work, args=(index, core), name=f"wirespeed-{index}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _work(self, index: int, core: int) -> None:
-        record = self.memory.workers[index].record
-        try:
-            cores.pin(core)
-            if self.events:
-                self._count_events(record)
-            built = self._running[index]
-            while (command := built.run(record)) >= _SWITCH:
-                if command == _PAUSE:
-                    self._resumed.wait()
-                with self._commanding:  # what was commanded meanwhile, to end above all, is not overwritten
-                    built = self._running[index]
-                    self._bind(index, built)
-                    if Worker(record).command == command:
-                        Worker(record).command = RUN
-        except BaseException as error:
-            self.failure = error
-        finally:
-            Worker(record).ended = 1
-
-    def _count_events(self, record: int) -> None:
-        """Open this thread's hardware counters; without them the profile has time-stamp cycles only."""
-        counters = PerfCounters.open(events=self.events)
-        self.why_no_counters = counters.reason
-        if counters.available:
-            Worker(record).perf_fd = counters.descriptor
-            self._closing.append(counters.close)
-
-    def switch(self, built: Built, worker: int = 0) -> None:
-        """Let a worker go on with another loop for the same graph; it misses no packet."""
-        with self._commanding:
-            self._running[worker] = built
-        self._command(worker, _SWITCH)
+        self.workers.start(placement.workers)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""
-        self._resumed.clear()
-        for index in range(self.count):
-            self._command(index, _PAUSE)
+        self.workers.pause()
 
     def resume(self) -> None:
         """Go on after :meth:`pause`."""
-        self._resumed.set()
-
-    def _command(self, worker: int, command: int) -> None:
-        with self._commanding:
-            store64(self.memory.workers[worker].record, command)
-        os.eventfd_write(self._wakeups[worker], 1)
+        self.workers.resume()
 
     @property
     def ended(self) -> bool:
-        """Whether every input is over and every packet has left."""
-        if self.failure is not None:
+        """Whether every input is over and nothing is between workers."""
+        if self.workers.failure is not None:
             return True
         if any(not Worker(memory.record).ended for memory in self.memory.workers):
             return False
@@ -241,14 +162,20 @@ class Engine:
         for port in self.graph.ports:
             port.refresh()
         self.grace.reclaim()
-        if self.built.captured.changed():
-            self._recompile()
+        busy = self._recompiling is not None and self._recompiling.is_alive()
+        if not busy and self.built.captured.changed():
+            self._recompiling = threading.Thread(target=self._recompile, daemon=True)
+            self._recompiling.start()
 
     def _recompile(self) -> None:
-        plan = make_plan(self.graph, self.plan.shape, self.count, self.plan.burst)
-        self.built = build(plan, self.progress)
-        for index in range(self.count):
-            self.switch(self.built, index)
+        """A number that a node uses has changed: compile anew beside the running loop, then swap."""
+        try:
+            self.built = build(make_plan(self.graph, self.plan.shape, self.count, self.plan.burst), self.progress)
+        except WirespeedError as error:
+            self.built.captured.watched.clear()
+            self.notes.append(f"a changed number was not taken over: {error}")
+            return
+        self.workers.switch(self.built)
 
     def prepare_profile(self) -> None:
         """Compile the profiling loop; takes a while the first time, so do it beside the running graph."""
@@ -264,65 +191,61 @@ class Engine:
         """Run every worker's profiling loop for a moment; its figures add up in the workers' profiles."""
         self.prepare_profile()
         assert self._profiled is not None
-        for index in range(self.count):
-            self.switch(self._profiled, index)
+        self.workers.switch(self._profiled)
         time.sleep(seconds)
-        for index in range(self.count):
-            self.switch(self.built, index)
+        self.workers.switch(self.built)
 
     def wait(self, seconds: float | None = None, interrupted: threading.Event | None = None) -> bool:
         """Wait until the graph ends, ``seconds`` pass or ``interrupted`` is set; True if it ended by itself."""
         deadline = None if seconds is None else self._started + seconds
         pause = 0.0005
-        next_refresh = time.perf_counter() + 0.2
+        next_refresh = time.perf_counter() + _REFRESH_S
         while not self.ended:
             now = time.perf_counter()
             if (deadline is not None and now >= deadline) or (interrupted is not None and interrupted.is_set()):
                 return False
             if now >= next_refresh:
                 self.refresh()
-                next_refresh = now + 0.2
-            left = pause if deadline is None else min(pause, deadline - now)
-            self._threads[0].join(left)  # a lone worker returns at the end; with more, somebody has to look
+                next_refresh = now + _REFRESH_S
+            self.workers.wait(pause if deadline is None else min(pause, deadline - now))
             pause = min(pause * 2, 0.05)
         return True
 
     def stop(self) -> Report:
-        """Let what is in flight finish, stop the workers, close the ports; returns the final report."""
+        """Let what is in flight finish, stop the workers, close the ports; returns the final report.
+
+        Raises:
+            BaseException: what a worker died of.
+        """
         if self._final is not None:
             return self._final
-        if self._threads:
-            self.resume()
+        if self.workers.started:
+            self.workers.resume()
             self._drain()
-            for index in range(self.count):
-                self._command(index, EXIT)
-            for thread in self._threads:
-                thread.join()
+            self.workers.command(EXIT)
+            self.workers.join()
         self._stopped = time.perf_counter()
         self._let_go()
         for port in self.graph.ports:
             port.refresh()
-        stats = {port: port.stats() for port in self.graph.ports}
-        nodes = self._nodes()
-        refused = self.pool.refused
+        snapshot = self._snapshot()
         faults = [fault for port in self.graph.ports if (fault := port.fault())]
         self._close_ports(faults)
-        in_use = self.pool.in_use
-        self._final = self._report(stats, nodes, refused, in_use, tuple(faults))
+        self._final = dataclasses.replace(snapshot, in_use=self.pool.in_use, faults=tuple(faults))
         self.close()
-        if self.failure is not None:
-            raise self.failure
+        if self.workers.failure is not None:
+            raise self.workers.failure
         return self._final
 
     def _drain(self) -> None:
-        """Stop receiving; wait until nothing is between workers and each went round twice since."""
-        deadline = time.perf_counter() + _DEADLINE_S / 2
-        if self.ended:
-            return
-        for index in range(self.count):
-            self._command(index, DRAIN)
+        """Several workers: receive no more, and wait until nothing is on its way between them.
+
+        A packet changes workers twice at the most, so three quiet looks, with each worker round in between, will do.
+        """
         if self.count == 1:
             return
+        self.workers.command(DRAIN)
+        deadline = time.perf_counter() + _DRAIN_S
         quiet = 0
         while quiet < 3 and time.perf_counter() < deadline:
             before = [Worker(memory.record).loops for memory in self.memory.workers]
@@ -331,7 +254,9 @@ class Engine:
             quiet = quiet + 1 if moved and self.memory.in_flight() == 0 else 0
 
     def _let_go(self) -> None:
-        """Tables no longer have readers to wait for."""
+        """Nobody looks any more: what is left between workers goes back, and tables have no readers to wait for."""
+        for ring in self.memory.rings:
+            self.pool.release_ring(ring)
         self.grace.reclaim()
         for state in self.built.captured.states.values():
             if getattr(state, "reclaimer", None) is self.grace:
@@ -353,52 +278,30 @@ class Engine:
 
     # Reports ---------------------------------------------------------------------------------------------
 
-    def _nodes(self) -> dict[str, NodeReport]:
-        reports = {}
-        for node in self.plan.order:
-            outputs, drops = {}, {}
-            for exit_ in self.plan.exits[node]:
-                count = self.memory.count(exit_.counter)
-                if exit_.door in node.drops:
-                    drops[exit_.door] = count
-                elif exit_.door != DEFAULT or exit_.target is not None:
-                    outputs[exit_.door] = count
-            reports[node.name] = NodeReport(node.name, outputs, drops)
-        return reports
-
-    def _report(
-        self,
-        stats: dict[Any, PortStats],
-        nodes: dict[str, NodeReport],
-        refused: int,
-        in_use: int,
-        faults: tuple[str, ...],
-    ) -> Report:
-        end = self._stopped or time.perf_counter()
-        return Report(
-            packets=sum(each.rx_packets for each in stats.values()),
-            bytes=sum(each.rx_bytes for each in stats.values()),
-            sent=sum(each.tx_packets for each in stats.values()),
-            seconds=end - self._started if self._started else 0.0,
-            nodes=nodes,
-            ports=_by_name(stats),
-            refused=refused,
-            in_use=in_use,
-            faults=faults,
-            notes=tuple(self.notes),
-        )
-
     def report(self) -> Report:
         """The counters now; after :meth:`stop`, the final ones."""
-        if self._final is not None:
-            return self._final
-        stats = {port: port.stats() for port in self.graph.ports}
-        return self._report(stats, self._nodes(), self.pool.refused, self.pool.in_use, ())
+        return self._final or self._snapshot()
+
+    def _snapshot(self) -> Report:
+        end = self._stopped or time.perf_counter()
+        return take_report(
+            self.plan,
+            self.memory.count,
+            seconds=end - self._started if self._started else 0.0,
+            refused=self.pool.refused,
+            in_use=self.pool.in_use,
+            notes=tuple(self.notes),
+        )
 
     @property
     def counts_instructions(self) -> bool:
         """Whether the hardware counts instructions for the workers."""
         return any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
+
+    @property
+    def why_no_counters(self) -> str:
+        """Why the hardware counts nothing; empty if it does."""
+        return self.workers.why_no_counters
 
     def first_packet_cycles(self) -> int:
         """The cycle counter when the first burst had gone through; 0 before."""
@@ -411,17 +314,3 @@ class Engine:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-
-
-def _by_name(stats: dict[Any, PortStats]) -> dict[str, PortStats]:
-    named: dict[str, PortStats] = {}
-    for port, each in stats.items():
-        name, count = port.spec, 1
-        while name in named:
-            count += 1
-            name = f"{port.spec} ({count})"
-        named[name] = each
-    return named
-
-
-__all__ = ["COMPILED", "Engine", "Plan"]

@@ -1,10 +1,12 @@
 """What a run did: packets, bytes, rate, and every node's outputs and drops by name."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wirespeed.graph.node import DEFAULT
-from wirespeed.ports.port import PortStats
+from wirespeed.graph.node import DEFAULT, Node
+from wirespeed.graph.plan import Plan
+from wirespeed.ports.port import Port, PortStats
 
 
 @dataclass(frozen=True)
@@ -101,4 +103,47 @@ class Report:
         return "\n".join(lines)
 
 
-__all__ = ["DEFAULT", "NodeReport", "Report"]
+def take_report(
+    plan: Plan,
+    count: Callable[[int], int],
+    *,
+    seconds: float,
+    refused: int,
+    in_use: int,
+    notes: tuple[str, ...],
+) -> Report:
+    """Read all counters of a graph; ``count`` reads one of the plan's."""
+    stats = {port: port.stats() for port in plan.graph.ports}
+    return Report(
+        packets=sum(each.rx_packets for each in stats.values()),
+        bytes=sum(each.rx_bytes for each in stats.values()),
+        sent=sum(each.tx_packets for each in stats.values()),
+        seconds=seconds,
+        nodes={node.name: _node(plan, node, count) for node in plan.order},
+        ports=_by_name(stats),
+        refused=refused,
+        in_use=in_use,
+        notes=notes,
+    )
+
+
+def _node(plan: Plan, node: Node, count: Callable[[int], int]) -> NodeReport:
+    outputs, drops = {}, {}
+    for exit_ in plan.exits[node]:
+        if exit_.door in node.drops:
+            drops[exit_.door] = count(exit_.counter)
+        elif exit_.door != DEFAULT or exit_.target is not None:
+            outputs[exit_.door] = count(exit_.counter)
+    return NodeReport(node.name, outputs, drops)
+
+
+def _by_name(stats: dict[Port, PortStats]) -> dict[str, PortStats]:
+    """By specification; the second port of one specification gets a number."""
+    named: dict[str, PortStats] = {}
+    for port, each in stats.items():
+        name, number = port.spec, 1
+        while name in named:
+            number += 1
+            name = f"{port.spec} ({number})"
+        named[name] = each
+    return named

@@ -46,7 +46,7 @@ def read(function: Callable[..., Any], name: str) -> Source:
     try:
         lines, first = _lines(inspect.unwrap(function).__code__)
     except (OSError, TypeError) as error:
-        raise NodeError(f"{name}: its source cannot be read ({error}); define it in a file or a notebook cell") from None
+        raise NodeError(f"{name}: its source cannot be read ({error}); define it in a file or notebook") from None
     tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
     if not isinstance(tree, ast.FunctionDef):
         raise NodeError(f"{name}: a node is a plain def, not {type(tree).__name__}")

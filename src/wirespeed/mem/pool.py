@@ -165,6 +165,16 @@ def _release_from(cache_address, vector, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _release_ring(cache_address, ring):  # type: ignore[no-untyped-def]
+    cache = Cache(cache_address)
+    vector = cache_address + _CACHE_BYTES
+    got = mc_dequeue(ring, vector, BATCH)
+    while got > 0:
+        release(cache, vector, got)
+        got = mc_dequeue(ring, vector, BATCH)
+
+
+@kernel
 def _stock(cache_address, cells):  # type: ignore[no-untyped-def]
     """Put every cell in the ring, through the stack's memory."""
     cache = Cache(cache_address)
@@ -193,7 +203,7 @@ class Pool:
         self.size = 1 << (cells - 1).bit_length()
         self.workers = workers
         ring_bytes = -(-Ring.bytes_needed(self.size) // 4096) * 4096
-        caches_bytes = -(-(workers + 1) * _CACHE_BYTES // 4096) * 4096
+        caches_bytes = -(-((workers + 1) * _CACHE_BYTES + 8 * BATCH) // 4096) * 4096  # and scratch behind the last
         self.region = Region(ring_bytes + caches_bytes + self.size * CELL, "wirespeed-pool")
         self.ring = self.region.address
         self.cells = self.region.address + ring_bytes + caches_bytes
@@ -231,6 +241,10 @@ class Pool:
         """Control thread: free ``count`` packets whose descriptors are at ``vector``."""
         for first in range(0, count, MAX_BURST):
             _release_from(self._caches[-1], vector + 8 * first, min(MAX_BURST, count - first))
+
+    def release_ring(self, ring: int) -> None:
+        """Control thread: free every packet whose descriptor is in the ring at address ``ring``."""
+        _release_ring(self._caches[-1], ring)
 
     def close(self) -> None:
         """Give the memory back. No worker may run any more."""
