@@ -145,6 +145,13 @@ def hand_over(work, channel, vector, count):  # type: ignore[no-untyped-def]
 
 @cold
 def gather(work, channel, vector, burst):  # type: ignore[no-untyped-def]
-    """Up to ``burst`` packets that others have for this worker on ``channel``."""
+    """Up to ``burst`` packets that others have for this worker on ``channel``.
+
+    A worker that takes some has not ended, and says so before the ring looks empty.
+    """
     worker = Worker(work)
-    return sc_dequeue(_ring(Handoff(worker.handoff), channel, worker.index), vector, burst)
+    ring = _ring(Handoff(worker.handoff), channel, worker.index)
+    if Ring(ring).count == 0:
+        return 0
+    worker.ended = 0
+    return sc_dequeue(ring, vector, burst)

@@ -1,0 +1,118 @@
+"""What the parts of a generated module share: the nodes' text, their names in it, and the lines written so far."""
+
+from typing import Any
+
+from wirespeed.graph.capture import Captured, rename
+from wirespeed.graph.node import Node
+from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
+from wirespeed.graph.source import number_doors, plain
+from wirespeed.ports.port import Port
+from wirespeed.wire.header import Header
+from wirespeed.wire.parse import LEVEL
+
+
+class Writer:
+    """Lines of Python, indented by ``depth``."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.depth = 0
+
+    def __call__(self, line: str = "") -> None:
+        self.lines.append("    " * self.depth + line if line else "")
+
+    def block(self, text: str) -> None:
+        """Several lines at once."""
+        for line in text.splitlines():
+            self(line)
+
+
+class Draft:
+    """A module being written.
+
+    Attributes:
+        names: the function that each node became.
+        prefetches: the function that a node's prefetch half became, where it is used.
+        used: the doors that each node can leave by.
+        alone: there is one worker; nothing is handed over.
+        profile: the loop measures each place.
+        marks: some node uses ``pkt.mark``, which then travels beside the descriptor.
+    """
+
+    def __init__(self, plan: Plan, reserved: frozenset[str]) -> None:
+        self.plan = plan
+        self.captured = Captured(reserved=reserved)
+        self.write = Writer()
+        self.names: dict[Node, str] = {}
+        self.prefetches: dict[Node, str] = {}
+        self.used: dict[Node, set[str]] = {}
+        self.alone = plan.workers == 1
+        self.profile = plan.shape == PROFILE
+        self.marks = False
+        self.read_nodes()
+
+    def read_nodes(self) -> None:
+        """Read every node; afterwards ``captured`` holds their text."""
+        for index, node in enumerate(self.plan.order):
+            name = f"n{index}_{''.join(c if c.isalnum() else '_' for c in node.name)}"
+            source, used = number_doors(node)
+            rename(source, node.function, node.name, name, self.captured)
+            self.names[node], self.used[node] = name, used
+            if prefers_prefetch(node) and node.prefetch is not None:
+                self.prefetches[node] = f"{name}_prefetch"
+                source = plain(node.prefetch, node.name)
+                rename(source, node.prefetch, node.name, f"{name}_prefetch", self.captured)
+        self.marks = any("mark" in touched for touched in self.captured.touches.values())
+        for state in self.captured.states:
+            self.plan.bind(state)
+
+    def level(self, functions: list[str]) -> int:
+        """The parse level that these functions need."""
+        touched = set().union(*(self.captured.touches[name] for name in functions)) if functions else set()
+        levels = [LEVEL.get(attribute, 0) for attribute in touched]
+        for value in self.captured.objects.values():
+            if isinstance(value, type) and issubclass(value, Header):
+                levels.append(value.level())
+        return max(levels, default=0)
+
+    def call(self, name: str) -> str:
+        """The call of a node's function."""
+        return f"{name}({', '.join([*self.captured.needs[name], 'pkt'])})"
+
+    def members(self, entry: Node) -> list[Node]:
+        """The nodes of the region that starts at ``entry``."""
+        found, waiting = [entry], [entry]
+        while waiting:
+            for target in self.plan.graph.targets(waiting.pop()):
+                if isinstance(target, Node) and target not in self.plan.entries and target not in found:
+                    found.append(target)
+                    waiting.append(target)
+        return found
+
+    def exits(self, node: Node) -> list[Exit]:
+        """The doors that the node can leave by."""
+        return [exit_ for exit_ in self.plan.exits[node] if exit_.door in self.used[node]]
+
+    def is_inner(self, exit_: Exit) -> bool:
+        """Whether a door leads on inside its region: its count is then that of the next node's doors together."""
+        return isinstance(exit_.target, Node) and exit_.target not in self.plan.entries
+
+    def led_by(self, entry: Any) -> tuple[bool, bool]:
+        """Whether packets come to a place from ports, and whether from nodes."""
+        sources = [source for (source, _), target in self.plan.graph.edges.items() if target is entry]
+        return any(isinstance(each, Port) for each in sources), any(isinstance(each, Node) for each in sources)
+
+    def place(self, place: Any) -> str:
+        """A node by its name; a port by its number, as ``pkt.port`` says it, and its kind."""
+        if isinstance(place, Node):
+            return place.name
+        return f"port {self.plan.graph.ports.index(place)} ({place.spec.partition(':')[0]})"
+
+    def slot(self, place: Any, sink: bool = False) -> int:
+        """The profile slot of a place: sources, then nodes, then sinks."""
+        graph = self.plan.graph
+        if isinstance(place, Node):
+            return len(graph.sources) + self.plan.order.index(place)
+        if sink:
+            return len(graph.sources) + len(self.plan.order) + graph.sinks.index(place)
+        return graph.sources.index(place)

@@ -1,0 +1,136 @@
+"""The end of a generated module: ``run``, which a worker thread calls once.
+
+A turn receives a burst from each source and takes it through the graph, so that a node knows by which port a packet
+came; with several workers it then takes what the others have for it. Between turns nothing shared is held.
+"""
+
+from wirespeed.graph.draft import Draft
+from wirespeed.graph.layout import MARKS, VECTOR_STRIDE, binding
+from wirespeed.graph.node import DEFAULT
+from wirespeed.ports.port import Port
+
+
+class RunPart:
+    """Writes ``run``."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+
+    def run(self) -> None:
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        write("@kernel")
+        write("def run(work):")
+        write.depth += 1
+        write('"""The worker: receive, process, send, until told otherwise; returns the command that ended it."""')
+        write("worker = Worker(work)")
+        write("cache = worker.cache")
+        for index, port in enumerate(plan.graph.sources):
+            write(f"rx{index} = load64(work + {binding(plan.bind(('rx', port)))})")
+            write(f"open{index} = rx{index} != 0")
+        write("online(work + RCU_SLOT)")
+        write("idle = 0")
+        write("while True:")
+        write.depth += 1
+        write("command = load_relaxed(work)")
+        write("if command >= EXIT:")
+        write("    break")
+        write("moved = 0")
+        write("if command == RUN:")
+        write.depth += 1
+        for index, port in enumerate(plan.graph.sources):
+            self.receive(index, port)
+        write.depth -= 1
+        if not draft.alone:
+            self.gather()
+        self.turn()
+        write.depth -= 1
+        write("offline(work + RCU_SLOT)")
+        write("return command")
+        write.depth -= 1
+
+    def receive(self, index: int, port: Port) -> None:
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        target = plan.vector(plan.graph.edges[port, DEFAULT])
+        number = plan.graph.ports.index(port)
+        write(f"# from {draft.place(port)}")
+        write(f"if open{index}:" if draft.alone else f"if open{index} and room(work, 0, {plan.burst}):")
+        write.depth += 1
+        if draft.profile:
+            write("begin(work)")
+        write(f"count = receive_{index}(rx{index}, cache, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
+        if draft.profile:
+            write(f"mark(work, {draft.slot(port)}, max(count, 0))")
+        write("if count > 0:")
+        write.depth += 1
+        write("moved += count")
+        if not draft.alone:
+            write(f"count = spread(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})")
+        self.unmark(port)
+        write(f"process(work, {target}, count, {number})")
+        write("if worker.first == 0:")
+        write("    worker.first = cycles()")
+        write.depth -= 1
+        write("elif count < 0:")
+        write(f"    open{index} = False")
+        write.depth -= 1
+
+    def gather(self) -> None:
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        scratch = plan.vectors - 1
+        for index, port in enumerate(plan.graph.sources):
+            target = plan.vector(plan.graph.edges[port, DEFAULT])
+            write(f"# from other workers: {draft.place(port)}")
+            write(f"if room(work, {len(plan.graph.sources)}, {plan.burst}):")
+            write.depth += 1
+            write(f"count = gather(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
+            write("if count > 0:")
+            write.depth += 1
+            write("moved += count")
+            self.unmark(port)
+            write(f"process(work, {target}, count, -1)")
+            write.depth -= 2
+        for index, port in enumerate(plan.graph.sinks):
+            write(f"# for this worker to send: {draft.place(port)}")
+            write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
+            write("if queue != 0:")
+            write.depth += 1
+            vector = f"worker.vectors + {scratch * VECTOR_STRIDE}"
+            write(f"count = gather(work, {len(plan.graph.sources) + index}, {vector}, {plan.burst})")
+            write("if count > 0:")
+            write.depth += 1
+            write("moved += count")
+            write(f"sent = transmit_{index}(queue, cache, {vector}, count)")
+            write("if sent < count:")
+            write(f"    lose(queue, cache, {vector} + (sent << 3), count - sent)")
+            write.depth -= 2
+
+    def unmark(self, port: Port) -> None:
+        """Packets that join others from nodes begin with a mark of 0."""
+        draft = self.draft
+        entry = draft.plan.graph.edges[port, DEFAULT]
+        if draft.marks and draft.led_by(entry) == (True, True):
+            marks = draft.plan.vector(entry) * VECTOR_STRIDE + MARKS
+            draft.write(f"fill(worker.vectors + {marks}, 0, count << 3)")
+
+    def turn(self) -> None:
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        write("quiescent(work + RCU_SLOT)")
+        write("worker.loops += 1")
+        write("if moved > 0:")
+        write("    worker.busy += 1")
+        write("    idle = 0")
+        write("else:")
+        write.depth += 1
+        active = [f"open{i}" for i, port in enumerate(plan.graph.sources) if not port.passive]
+        over = f"not ({' or '.join(active)})" if active else "False"
+        write(f"if {over}:")
+        write("    worker.ended = 1")
+        if draft.alone:
+            write("    break")
+        write("idle += 1")
+        write("wait(work, idle)")
+        write.depth -= 1
