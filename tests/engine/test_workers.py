@@ -178,6 +178,29 @@ def test_the_end_waits_for_what_is_between_workers(round_):
     assert report.in_use == 0
 
 
+@ws.node(outputs=["never"])
+def slow(pkt):
+    """Takes as long as the packet says."""
+    for i in range(pkt.payload.be32(0)):
+        mine.packets = (mine.packets * 31 + i) & 0xFFFF_FFFF
+    if pkt.length == 9:
+        return "never"
+
+
+@pytest.mark.parametrize("flow", range(8))
+def test_the_end_waits_for_a_slow_worker(flow):
+    """The input is over while the other worker has the last packet in its hands, to be handed back for sending."""
+    rounds = (5_000_000 if COMPILED else 2_000).to_bytes(4, "big")
+    frames = [ipv4_udp(1000 + flow, payload=rounds), ipv4_udp(3000 + flow * 7, payload=rounds)]
+    graph, out = ws.Graph(), Collect()
+    graph.add(Feed(frames, most=1) >> slow)
+    graph.add(slow["never"] >> Collect("never"))
+    graph.add(slow >> out)
+    report = ws.run(graph, workers=2)
+    assert sorted(out.packets) == sorted(frames)
+    assert report.in_use == 0
+
+
 def test_stopped_in_full_flight():
     graph = ws.Graph()
     graph.add(Feed(traffic(7), endless=True) >> note >> Collect(log=0))

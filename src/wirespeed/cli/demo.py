@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Feed an IPv4 router from a traffic generator, and watch it. No root, no network card, no huge pages."""
     started = time.monotonic()
-    console = Console(stderr=json, highlight=False)
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
     with console.status("loading the compiler") as status:
         from wirespeed.apps.demo import demo, make_router
         from wirespeed.eal.perf import CYCLES, INSTRUCTIONS

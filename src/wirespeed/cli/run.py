@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -33,7 +34,7 @@ def command(
 
     config = read(file)
     chosen = {"workers": workers, "symmetric": symmetric}
-    engine_config = msgspec_replace(config.engine, **{k: v for k, v in chosen.items() if v is not None})
+    engine_config = msgspec.structs.replace(config.engine, **{k: v for k, v in chosen.items() if v is not None})
     console = Console(stderr=json, highlight=False, soft_wrap=True)
     with console.status("loading the compiler") if console.is_terminal else nullcontext():
         from wirespeed.apps.router import build
@@ -65,13 +66,6 @@ def command(
         console.print(_told(facts), markup=False)
     if report.faults:
         raise typer.Exit(2)
-
-
-def msgspec_replace(config: Any, **changes: Any) -> Any:
-    """A configuration with some values changed."""
-    import msgspec
-
-    return msgspec.structs.replace(config, **changes)
 
 
 def _ready(app: "RouterApp", engine: "Engine") -> str:

@@ -153,9 +153,15 @@ class Engine:
         """Whether every input is over and nothing is between workers."""
         if self.workers.failure is not None:
             return True
-        if any(not Worker(memory.record).ended for memory in self.memory.workers):
+        workers = [Worker(memory.record) for memory in self.memory.workers]
+        busy = [worker.busy for worker in workers]
+        if not all(worker.ended for worker in workers):
             return False
-        return self.count == 1 or self.memory.in_flight() == 0
+        if self.count == 1:
+            return True
+        # Looked at twice: who took something from a ring meanwhile has not ended, or was busy.
+        settled = self.memory.in_flight() == 0 and all(worker.ended for worker in workers)
+        return settled and busy == [worker.busy for worker in workers]
 
     def refresh(self) -> None:
         """Housekeeping of control code; call it several times a second while the graph runs."""

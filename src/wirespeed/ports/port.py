@@ -122,7 +122,7 @@ class Port(Joinable):
 
 
 def port(spec: str) -> Port:
-    """The port that ``spec`` describes: ``kind:what,option=value,...`` (see ``wirespeed ports --help``).
+    """The port that ``spec`` describes: ``kind:what,option=value,...``.
 
     Raises:
         PortError: no such kind, an unknown option or a bad value.
