@@ -155,3 +155,15 @@ def gather(work, channel, vector, burst):  # type: ignore[no-untyped-def]
         return 0
     worker.ended = 0
     return sc_dequeue(ring, vector, burst)
+
+
+@cold
+def pending(work):  # type: ignore[no-untyped-def]
+    """Packets that others have for this worker; asked once more between saying that it sleeps and sleeping."""
+    worker = Worker(work)
+    count = 0
+    if worker.handoff != 0:
+        record = Handoff(worker.handoff)
+        for channel in range(record.channels):
+            count += Ring(_ring(record, channel, worker.index)).count
+    return count

@@ -45,6 +45,7 @@ class Worker(View):
     handoff = le64(512, "rings between workers; 0 when there is one worker")
     profile = le64(520, "where the profiling loop adds up, or 0")
     perf_fd = le64(528, "hardware counters of this thread, or -1")
+    drained = le64(536, "what was read from the wake-up descriptor")
     SIZE = BINDINGS
 
 

@@ -1,7 +1,20 @@
 """The few functions every generated loop calls: losing packets, blocking, and profiling marks."""
 
+from wirespeed.graph.handoff import pending
 from wirespeed.graph.layout import RCU_SLOT, Worker
-from wirespeed.jit import cold, cycles, fence, inline, load64, load_relaxed, pause, store64, store_release
+from wirespeed.jit import (
+    cold,
+    cycles,
+    fence,
+    inline,
+    load16,
+    load32,
+    load64,
+    load_relaxed,
+    pause,
+    store64,
+    store_release,
+)
 from wirespeed.jit.libc import poll, read
 from wirespeed.mem.pool import Cache, release
 from wirespeed.ports.queue import Queue
@@ -15,6 +28,8 @@ PROFILE_BYTES: int = _SAMPLE + 256
 """Bytes of a worker's profile."""
 
 _ASLEEP: int = Worker.asleep.offset
+_DRAINED: int = Worker.drained.offset
+_REVENTS = 6  # of struct pollfd
 _CYCLES, _INSTRUCTIONS = 24, 32  # in what eal.perf reads: how many, enabled, running, cycles, instructions
 
 MAX_PLACES: int = 64
@@ -42,10 +57,14 @@ def _block(work):  # type: ignore[no-untyped-def]
     worker = Worker(work)
     store_release(work + _ASLEEP, 1)
     fence()
-    if load_relaxed(work) == 0:
+    if load_relaxed(work) == 0 and pending(work) == 0:
         offline(work + RCU_SLOT)
         poll(worker.polled, worker.polled_count, worker.nap_ms)
         online(work + RCU_SLOT)
+        # The last descriptor is the wake-up: unread, it would keep every later poll() from sleeping.
+        wakeup = worker.polled + ((worker.polled_count - 1) << 3)
+        if load16(wakeup + _REVENTS) != 0:
+            read(load32(wakeup), work + _DRAINED, 8)
     worker.sleeps += 1
     store_release(work + _ASLEEP, 0)
 
