@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wirespeed.errors import TableError
 from wirespeed.graph.graph import Graph
 from wirespeed.nodes import ethernet_input, ipv4_lookup, ipv4_rewrite, ipv4_ttl, ipv4_validate
 from wirespeed.ports.generator import Generator
@@ -52,15 +53,17 @@ def make_router(routes: Path | None = None) -> Router:
     """Tables with the routes of a file, or 256 of our own: 10.0.0.0/16 to 10.255.0.0/16.
 
     Raises:
-        TableError: the file cannot be read, or says something that is no prefix.
+        TableError: the file cannot be read, says something that is no prefix, or has none to forward to.
     """
     if routes is None:
         prefixes = (np.arange(256, dtype=np.uint32) << np.uint32(16)) | np.uint32(10 << 24)
         lengths = np.full(256, 16, np.uint8)
     else:
         prefixes, lengths, _ = load_routes(routes)
-        crossing = ~np.isin(prefixes >> np.uint32(24), (0, 127))  # a router forwards to neither
-        prefixes, lengths = prefixes[crossing], lengths[crossing]
+        local = np.isin(prefixes >> np.uint32(24), (0, 127)) & (lengths >= 8)  # a router forwards to neither
+        prefixes, lengths = prefixes[~local], lengths[~local]
+        if not len(prefixes):
+            raise TableError(f"{routes} has no route to forward by: name IPv4 prefixes, such as 192.0.2.0/24, one a line")
     fib = Lpm4()
     fib.add_many((prefixes, lengths), np.arange(len(prefixes)) % NEXT_HOPS)
     adjacencies = Adjacencies(NEXT_HOPS)

@@ -50,16 +50,16 @@ def command(
     console.print(f"{len(router.fib):,} routes; the loop was {found}: {built.source}")
     with Interruptible() as signals:
         engine.start()
-        arrived = _first_packet(engine)
-        first = arrived - started
-        console.print(f"first packet {first:.2f} s after the start")
-        profiler = threading.Thread(target=engine.prepare_profile, daemon=True)
-        if profile:
-            profiler.start()
         try:
+            arrived = _first_packet(engine, signals.event)
+            first = arrived - started
+            console.print(f"first packet {first:.2f} s after the start")
+            profiler = threading.Thread(target=engine.prepare_profile, daemon=True)
+            if profile:
+                profiler.start()
             rate = _watch(engine, console, seconds, json, signals.event)
-            if profile and not signals.event.is_set():
-                _sample_at_last(engine, profiler, console)
+            if profile:
+                _sample_at_last(engine, profiler, console, signals.event)
         finally:
             costs, why = _costs(engine)
             report = engine.stop()
@@ -67,9 +67,9 @@ def command(
     _conclude(console, report, rate, costs, why, json, (first, arrived), built)
 
 
-def _first_packet(engine: Any) -> float:
-    """Wait for it; returns when that was, on the monotonic clock."""
-    while not engine.first_packet_cycles():
+def _first_packet(engine: Any, interrupted: threading.Event) -> float:
+    """Wait for it; returns when that was, on the monotonic clock, or when it was clear that none would come."""
+    while not engine.first_packet_cycles() and not engine.ended and not interrupted.is_set():
         time.sleep(0.001)
     return time.monotonic()
 
@@ -103,12 +103,16 @@ def _watch(engine: Any, console: Console, seconds: float, json: bool, interrupte
     return (engine.report().packets - before.packets) / max(spent, 1e-9)
 
 
-def _sample_at_last(engine: Any, profiler: threading.Thread, console: Console) -> None:
-    """Make sure that there is a profile, even of a run too short to compile its loop meanwhile."""
+def _sample_at_last(
+    engine: Any, profiler: threading.Thread, console: Console, interrupted: threading.Event
+) -> None:
+    """Make sure that there is a profile, even of a run too short to compile its loop meanwhile; unless interrupted."""
     if profiler.is_alive():
         with console.status("compiling the loop that measures each node (once; it is kept)"):
-            profiler.join()
-    engine.profile(4 * _SAMPLE_S)
+            while profiler.is_alive() and not interrupted.is_set():
+                profiler.join(_REFRESH_S / 5)
+    if engine.can_profile and not interrupted.is_set():
+        engine.profile(4 * _SAMPLE_S)
 
 
 def _costs(engine: Any) -> tuple[list[Any], str]:
