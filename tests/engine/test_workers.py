@@ -187,11 +187,11 @@ def slow(pkt):
         return "never"
 
 
-@pytest.mark.parametrize("flow", range(8))
+@pytest.mark.parametrize("flow", [4, 5, 13, 14])  # the first on one worker, the second on the other
 def test_the_end_waits_for_a_slow_worker(flow):
     """The input is over while the other worker has the last packet in its hands, to be handed back for sending."""
-    short, long = ((n if COMPILED else n >> 12).to_bytes(4, "big") for n in (500_000, 20_000_000))
-    frames = [ipv4_udp(1000 + flow, payload=short), ipv4_udp(3000 + flow * 7, payload=long)]
+    rounds = (20_000_000 if COMPILED else 5_000).to_bytes(4, "big")  # long enough for the other to be idle first
+    frames = [ipv4_udp(1000 + flow, payload=rounds), ipv4_udp(3000 + flow * 7, payload=rounds)]
     graph, out = ws.Graph(), Collect()
     graph.add(Feed(frames, most=1) >> slow)
     graph.add(slow["never"] >> Collect("never"))
