@@ -63,7 +63,7 @@ def make_router(routes: Path | None = None) -> Router:
         local = np.isin(prefixes >> np.uint32(24), (0, 127)) & (lengths >= 8)  # a router forwards to neither
         prefixes, lengths = prefixes[~local], lengths[~local]
         if not len(prefixes):
-            raise TableError(f"{routes} has no route to forward by: name IPv4 prefixes, such as 192.0.2.0/24, one a line")
+            raise TableError(f"{routes} has no route to forward by: name IPv4 prefixes, one a line, as 192.0.2.0/24")
     fib = Lpm4()
     fib.add_many((prefixes, lengths), np.arange(len(prefixes)) % NEXT_HOPS)
     adjacencies = Adjacencies(NEXT_HOPS)

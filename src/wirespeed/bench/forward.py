@@ -78,7 +78,7 @@ class Turns:
             sent, spent = engine.report().sent - before, time.perf_counter() - begun
         engine.pause()
         if not sent:
-            raise BenchError(f"no packet was forwarded in {spent:.0f} s: something else holds the core; end it, run again")
+            raise BenchError(f"no packet was forwarded in {spent:.0f} s: something else holds the core: end that first")
         return sent / spent
 
 

@@ -68,7 +68,7 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
     """Measure every row."""
     folder = settings.capture_folder()
     size = _QUICK_BYTES if settings.quick else GIGABYTE
-    capture = build_capture(size, folder, progress=lambda done, whole: tell(f"building the capture, {done / whole:.0%}"))
+    capture = build_capture(size, folder, progress=lambda done, full: tell(f"building the capture, {done / full:.0%}"))
     core = cores.choose(1).workers[0]
     settings.notes.append(f"pcap: {capture.packets:,} packets, {capture.size:,} bytes, from {capture.source}")
     tell("compiling")
