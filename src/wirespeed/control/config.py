@@ -52,7 +52,7 @@ class PortConfig(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
     """What reports call it: letters, digits, ``_``, ``.`` and ``-``."""
     spec: str
-    """The port's text, as ``af_packet:eth1``; see ``wirespeed ports --help``."""
+    """The port's text, as ``af_packet:eth1``."""
     addresses: tuple[IPv4Interface, ...] = ()
     """The router's own addresses there, each with its prefix length: ``"10.1.0.1/24"``."""
     mac: Mac | None = None

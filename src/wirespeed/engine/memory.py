@@ -6,7 +6,7 @@ other processes read it at any time; only the worker writes its counters.
 
 from dataclasses import dataclass
 
-from wirespeed.graph.handoff import RING_SIZE, Handoff, handoff_bytes
+from wirespeed.graph.handoff import Handoff, handoff_bytes, ring_size
 from wirespeed.graph.layout import BINDINGS, RCU_SLOT, VECTOR_STRIDE, Worker
 from wirespeed.graph.plan import Plan
 from wirespeed.graph.support import PROFILE_BYTES
@@ -56,7 +56,8 @@ class EngineMemory:
         channels = len(plan.graph.sources) + len(plan.graph.sinks) if workers > 1 else 0
         each = _round(sum(sizes), 4096)
         tables = _round(8 * channels * (workers + 2) + 24 * workers, 4096)
-        ring_bytes = _round(Ring.bytes_needed(RING_SIZE))
+        slots = ring_size(workers, plan.burst)
+        ring_bytes = _round(Ring.bytes_needed(slots))
         rings = channels * workers * ring_bytes
         self.region = Region(workers * each + tables + rings, "wirespeed-engine")
         self.workers: list[WorkerMemory] = []
@@ -73,7 +74,7 @@ class EngineMemory:
         first_ring = self._tables + tables
         self.rings = [first_ring + index * ring_bytes for index in range(channels * workers)]
         for address in self.rings:
-            format_ring(address, RING_SIZE)
+            format_ring(address, slots)
 
     def _format(self, index: int) -> None:
         memory = self.workers[index]

@@ -71,7 +71,7 @@ def build(plan: Plan, progress: Callable[[str], None] | None = None) -> Built:
 
 def _write(emitted: Emitted) -> Path:
     folder = CACHE_DIRECTORY / "loops"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"loop_{emitted.digest}.py"
     if not path.exists():
         scratch = path.with_suffix(f".{os.getpid()}")

@@ -22,8 +22,12 @@ from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_transport
 from wirespeed.wire.rss import flow_hash
 
-RING_SIZE: int = 4096
-"""Descriptors a ring between workers holds."""
+_RING_SIZE = 4096  # descriptors a ring between workers holds at the least
+
+
+def ring_size(workers: int, burst: int) -> int:
+    """Descriptors a ring between workers holds: several bursts from each, see :func:`room`."""
+    return max(_RING_SIZE, 1 << (4 * workers * burst - 1).bit_length())
 
 _SCRATCH = 64
 _ASLEEP: int = Worker.asleep.offset

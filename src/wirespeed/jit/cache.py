@@ -14,6 +14,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import llvmlite
@@ -21,6 +22,7 @@ import llvmlite.binding as llvm
 import numba
 
 _KEEP = 6  # digests kept on disk; the rest, oldest first, are deleted
+_IN_USE_S = 3600  # but none that was opened so recently
 
 
 def _sources() -> Path:
@@ -67,6 +69,8 @@ def _open() -> Path:
 def _prune(root: Path) -> None:
     stamps = sorted(root.glob("*/stamp"), key=lambda stamp: stamp.stat().st_mtime, reverse=True)
     for stamp in stamps[_KEEP:]:
+        if stamp.stat().st_mtime > time.time() - _IN_USE_S:
+            continue  # a program that runs may still write there
         shutil.rmtree(stamp.parent, ignore_errors=True)
 
 

@@ -17,6 +17,7 @@ from numba.core import types
 from numba.core.typing.templates import builtin_registry
 
 from wirespeed.jit import cache as _cache  # sets the directory before anything is decorated
+from wirespeed.jit.part import PartCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,7 +52,9 @@ _parts: list[Any] = []  # Numba's types hold dispatchers weakly; parts live as l
 
 def _part(function: F, **options: bool) -> F:
     if COMPILED:
-        dispatcher = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options, **_COMMON)(function)
+        dispatcher = numba.njit(
+            no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler, **options, **_COMMON
+        )(function)
         _parts.append(dispatcher)
         builtin_registry.register_global(function, types.Dispatcher(dispatcher))
     return function

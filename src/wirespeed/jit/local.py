@@ -30,6 +30,7 @@ from numba.extending import (
     type_callable,
 )
 
+from wirespeed.jit.part import PART_OPTIONS
 from wirespeed.jit.primitive import i32, i64
 from wirespeed.jit.view import View, know_members, view_type
 
@@ -131,7 +132,7 @@ def _setattr(context: Any, builder: Any, sig: Any, args: Any, attribute: str) ->
     builder.store(value, _slot_pointer(builder, local, record, attribute))
 
 
-@overload(operator.getitem, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(operator.getitem, strict=False, jit_options=PART_OPTIONS)
 def _getitem(local: Any, key: Any) -> Any:
     """``pkt[Telemetry]``: the class says how to find its view in the record."""
     if not isinstance(local, LocalType) or not isinstance(key, types.Function):

@@ -47,6 +47,7 @@ from numba.extending import (
 )
 
 from wirespeed.jit.fields import BitField, Field, MacField, PairField
+from wirespeed.jit.part import PART_OPTIONS
 from wirespeed.jit.primitive import i8, i64, pointer
 
 _serial = itertools.count()
@@ -327,7 +328,7 @@ def _chooser(function: Any) -> Any:
 
 def know_members(kind: type[types.Type], cls: type) -> None:
     """Let compiled code call the methods and read the properties that ``cls`` defines, inlined."""
-    options = {"strict": False, "jit_options": {"forceinline": True, "error_model": "numpy"}}
+    options = {"strict": False, "jit_options": PART_OPTIONS}
     for name, value in vars(cls).items():
         if name.startswith("__"):
             continue

@@ -17,6 +17,7 @@ stopping anybody. A node uses the object by name; the loop gets its address::
 """
 
 import keyword
+import weakref
 from typing import Any
 
 from wirespeed.errors import TableError
@@ -48,6 +49,7 @@ class Counter:
     def __init__(self, name: str = "counter") -> None:
         self.name = name
         self._region = Region(MAX_WORKERS * _LINE, f"wirespeed-{name}"[:100], huge=False)
+        weakref.finalize(self, self._region.close)  # an engine that runs with it also holds it
         self.address = self._region.address
         self.stride = _LINE
 
@@ -103,6 +105,7 @@ class PerWorker:
 
     def __init__(self, **initial: int) -> None:
         self.__dict__["_region"] = Region(MAX_WORKERS * self.stride, "wirespeed-per-worker", huge=False)
+        weakref.finalize(self, self._region.close)
         self.__dict__["address"] = self._region.address
         self.__dict__["_names"] = tuple(initial)
         for worker in range(MAX_WORKERS):

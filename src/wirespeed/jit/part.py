@@ -1,0 +1,96 @@
+"""How a part is compiled: to LLVM's intermediate code and no further.
+
+Numba makes machine code of every function it compiles and optimises it fully, also of those that are only ever
+inlined in another. A graph has a hundred of these, nested five deep: most of a cold start went into code that is
+never called. A part's pipeline therefore stops at the intermediate code, lightly cleaned up; the kernel it ends in is
+optimised as a whole and is the only one that becomes machine code.
+
+Private Numba hooks, pinned: ``NativeLowering`` and the final steps of a ``CodeLibrary``.
+"""
+
+import weakref
+from typing import Any
+
+from numba import _dynfunc
+from numba.core import typed_passes
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+def _without_machine_code(library: Any) -> None:
+    """Let this library end as a module to link in others."""
+
+    def optimise() -> None:
+        passes, builder = library._codegen._module_pass_manager(
+            loop_vectorize=False, slp_vectorize=False, opt=library._codegen._opt_level, cost="cheap"
+        )
+        passes.run(library._final_module, builder)
+
+    def finish() -> None:
+        library._finalize_dynamic_globals()
+        library._final_module.__library = weakref.proxy(library)
+        library._finalized = True
+
+    library._optimize_final_module = optimise
+    library._finalize_final_module = finish
+
+
+class _Target:
+    """The target context of one lowering: its functions have an entry to be known by and none to be called at."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def get_executable(self, library: Any, descriptor: Any, environment: Any) -> Any:
+        library._ensure_finalized()
+        module, name = descriptor.lookup_module(), descriptor.qualname.split(".")[-1]
+        return _dynfunc.make_function(module, name, descriptor.doc, 0, environment, (library,))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class PartLowering(NativeLowering):  # type: ignore[misc]
+    """Lower a part."""
+
+    _name = "part_lowering"
+
+    def __init__(self) -> None:
+        NativeLowering.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        _without_machine_code(state.library)
+        context = state.targetctx
+        original = context.get_executable
+        context.get_executable = _Target(context).get_executable
+        try:
+            return bool(super().run_pass(state))
+        finally:
+            context.get_executable = original
+
+
+class PartCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's nopython pipeline with :class:`PartLowering`."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        builder = DefaultPassBuilder
+        manager = PassManager("part")
+        untyped = builder.define_untyped_pipeline(self.state)
+        typed = builder.define_typed_pipeline(self.state)
+        manager.passes.extend(untyped.passes)
+        manager.passes.extend(typed.passes)
+        lowering = builder.define_nopython_lowering_pipeline(self.state)
+        for step, why in lowering.passes:
+            manager.add_pass(PartLowering if step is typed_passes.NativeLowering else step, why)
+        manager.finalize()
+        return [manager]
+
+
+PART_OPTIONS: dict[str, Any] = {
+    "forceinline": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+    "pipeline_class": PartCompiler,
+}  # fmt: skip
+"""What Numba is told of a method or property of a view."""
