@@ -6,8 +6,10 @@ What the figures are is no test's business; a few are measured with --quick to s
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import wirespeed as ws
 from wirespeed.bench import forward
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.settings import Settings
+from wirespeed.cli import main
 from wirespeed.graph.graph import Graph
 from wirespeed.jit import COMPILED
 from wirespeed.ports.port import port
@@ -94,6 +97,26 @@ def test_pcap(tmp_path):
     assert [(row["metric"], row["unit"]) for row in found] == [("DNS queries per client", "s")] * 2
     assert "tcpdump" in found[0]["peer"]
     assert "dpkt" in found[1]["peer"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_no_folder_behind(monkeypatch, tmp_path, number, code):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+
+    def signalled(*_):
+        seen.extend(tmp_path.iterdir())
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal ends it")
+
+    monkeypatch.setattr(forward, "_against_testpmd", signalled)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "forward", "--quick"])
+    assert ended.value.code == code
+    assert len(seen) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == before
 
 
 def test_a_turn_in_which_nothing_moves(monkeypatch):

@@ -1,6 +1,8 @@
 """cli: the command line, one command a file. What a command imports is imported when it runs."""
 
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import typer
@@ -26,11 +28,22 @@ def _register() -> None:
     app.command("doctor")(doctor.command)
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def main(arguments: list[str] | None = None) -> Any:
-    """Entry of ``wirespeed``: an error of ours is one message and exit code 2."""
+    """Entry of ``wirespeed``: an error of ours is one message and exit code 2.
+
+    SIGTERM unwinds as SIGINT does, so that peers are ended and temporary folders go; what runs a graph takes
+    both signals over meanwhile.
+    """
     _register()
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         return app(arguments)
     except WirespeedError as error:
         print(f"wirespeed: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
