@@ -35,7 +35,8 @@ def test_page_faults_are_those_of_getrusage():
         last, told_last = counters.read(), resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
         counted = (last - first).page_faults
         # Faults taken inside a system call are the kernel's, which are left out on purpose.
-        assert 200 <= counted <= told_last - told_first + 8
+        # And a fault may fall between the two readings.
+        assert 200 <= counted <= told_last - told_first + 64
 
 
 def test_only_the_thread_that_opened_is_counted():

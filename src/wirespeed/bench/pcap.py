@@ -1,6 +1,7 @@
 """How fast can one question be asked of a gigabyte? DNS queries per client, against tcpdump and dpkt.
 
-All three read the same file from the page cache, on one core. Ours counts per client in a table; tcpdump only
+All three read the same file from the page cache. tcpdump and dpkt have one thread; our worker has a core, and where
+there is a second one a thread of control code fills page tables ahead of it. Ours counts per client in a table; tcpdump only
 counts (less work); dpkt does what we do, in Python, on a slice. See :mod:`wirespeed.bench.pcap_peers` for what
 exactly a query is and why tcpdump's fastest form is the peer. Our figure is from the first packet to the last,
 the engine's start and end included, compiled code found on disk; tcpdump's is the whole process, which for a

@@ -17,7 +17,7 @@ from wirespeed.errors import ArenaError
 
 NORMAL_PAGE = os.sysconf("SC_PAGE_SIZE")
 MADV_HUGEPAGE, MADV_POPULATE_WRITE, MADV_COLLAPSE = 14, 23, 25
-_PROT_NONE, _PROT_READ_WRITE = 0x0, 0x3
+_PROT_NONE, _PROT_READ, _PROT_READ_WRITE = 0x0, 0x1, 0x3
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
 _MPOL_PREFERRED = 1
 _SYS_MBIND = {"x86_64": 237, "aarch64": 235}
@@ -96,6 +96,15 @@ def map_file(fd: int, size: int, alignment: int = NORMAL_PAGE) -> int:
         unmap(start, address - start)
     unmap(address + size, start + alignment - address)
     return address
+
+
+def map_for_reading(fd: int, size: int) -> int:
+    """Map ``size`` bytes of the file ``fd``, shared and read-only; returns the address.
+
+    Raises:
+        OSError: as mmap(2).
+    """
+    return _mmap(0, size, _PROT_READ, _MAP_SHARED, fd)
 
 
 def unmap(address: int, size: int) -> None:

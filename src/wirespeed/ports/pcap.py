@@ -116,6 +116,7 @@ class Pcap(Port):
         else:
             self.receive = pcapng_read.receive if layout.pcapng else pcap_read.receive
             self.rx = [record.address]
+            self._file.read_ahead(lambda: int(record.at))
 
     def _open_loop(self, pool: Pool, queues: int, reader: FileQueue, pcapng: bool) -> None:
         """Lay the packets out; the file itself is not needed any more."""

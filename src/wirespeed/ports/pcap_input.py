@@ -5,19 +5,21 @@ so does a disk that fails. Copy a file that is still being written before readin
 
 Measured on 300 MB in the page cache: where the cache holds the file in large folios, mapping beats read(2)
 into a buffer of 64 to 256 KiB by a factor of up to two (27 ms against 37 to 50); in single pages both cost the
-same, some 50 ms. Filling the page table ahead of the reader (MADV_POPULATE_READ at once, by windows, or from a
-thread) costs what the faults cost, and prefetching ahead by software gains nothing.
+same, some 50 ms. Filling the page table costs the worker what the faults cost, so another thread does it
+(:mod:`wirespeed.ports.pcap_ahead`); prefetching ahead by software gains nothing.
 """
 
+import ctypes
 import errno
 import mmap
 import os
 import stat
+from collections.abc import Callable
 
-import numpy as np
-
+from wirespeed.eal.mapping import advise, map_for_reading, unmap
 from wirespeed.errors import CaptureError
 from wirespeed.jit import register, unregister
+from wirespeed.ports.pcap_ahead import WINDOW, Ahead
 from wirespeed.ports.pcap_format import GZIP_MAGIC, Layout, identify
 from wirespeed.ports.pcap_gzip import Unpacked
 
@@ -57,23 +59,27 @@ class CaptureFile:
                     if self.fault:
                         raise CaptureError(f"{path}: {self.fault}: compress it again")
                     identify(path, b"")
-                self._map = mmap.mmap(fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ)
+                self.address = map_for_reading(fd, self.size)
             finally:
                 os.close(fd)
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "read a copy on a local disk")
             raise CaptureError(f"{path}: cannot be read: {error.strerror or error}: {remedy}") from error
         try:
-            with memoryview(self._map) as data:
+            with memoryview((ctypes.c_char * self.size).from_address(self.address)).cast("B") as data:
                 self.layout: Layout = identify(path, data)
         except CaptureError:
-            self._map.close()
+            unmap(self.address, self.size)
             raise
-        self._map.madvise(mmap.MADV_SEQUENTIAL)
-        self._map.madvise(mmap.MADV_WILLNEED)
-        bytes_of = np.frombuffer(self._map, dtype=np.uint8)
-        self.address = int(bytes_of.ctypes.data)
+        advise(self.address, self.size, mmap.MADV_SEQUENTIAL)
+        advise(self.address, self.size, mmap.MADV_WILLNEED)
         register(self.address, self.size, path)
+        self._ahead: Ahead | None = None
+
+    def read_ahead(self, position: Callable[[], int]) -> None:
+        """Fill page tables ahead of a reader, if the file is worth it; ``position`` tells where the reader is."""
+        if self.size > WINDOW:
+            self._ahead = Ahead(self.address, self.size, position)
 
     def _open(self, path: str, limit: int) -> int:
         """A descriptor of the bytes to map."""
@@ -95,6 +101,8 @@ class CaptureFile:
     def close(self) -> None:
         """Unmap; a second call does nothing. No worker may read any more."""
         if self.address:
+            if self._ahead is not None:
+                self._ahead.stop()
             unregister(self.address)
+            unmap(self.address, self.size)
             self.address = 0
-            self._map.close()
