@@ -5,16 +5,17 @@
     0   kind     DROP, FORWARD, LOCAL (the router itself) or GLEAN (on the link, address not resolved yet)
     2   port     index of the port to leave by
     4   mtu      the largest IP packet that port takes
-    8   destination and source MAC, twelve bytes as they stand in the frame
+    8   destination MAC, six bytes as they stand in the frame, and two of zeros
+    16  source MAC, the same
 
-The kind is written last when an entry comes alive and first when it dies, so a worker never sends with half an
-address.
+The kind is written last when an entry comes alive and first when it dies. A worker that read the kind before may
+read the addresses after: each is one aligned word, so it is the old one or the new one, never half of each.
 """
 
 from dataclasses import dataclass
 
 from wirespeed.errors import TableError
-from wirespeed.jit import View, fence, kernel, le64, load8, load16, load32, load64, store8, store16, store32, store64
+from wirespeed.jit import View, fence, kernel, le64, load8, load16, load64, store8, store16, store32, store64
 from wirespeed.mem.region import Region
 
 DROP, FORWARD, LOCAL, GLEAN = 0, 1, 2, 3
@@ -22,6 +23,7 @@ DROP, FORWARD, LOCAL, GLEAN = 0, 1, 2, 3
 _HEAD = 64
 _RECORD = 32
 _LARGEST_MTU = 0xFFFF
+_LARGEST_MAC = 0xFFFF_FFFF_FFFF
 
 
 class AdjacenciesView(View):
@@ -48,8 +50,9 @@ class AdjacenciesView(View):
     def rewrite(self, frame: int, index: int) -> None:
         """Write both MAC addresses of the frame at address ``frame``."""
         record = self._record(index)
-        store64(frame, load64(record + 8))
-        store32(frame + 8, load32(record + 16))
+        source = load64(record + 16)
+        store64(frame, load64(record + 8) | (source << 48))
+        store32(frame + 8, source >> 16)
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,13 @@ class Adjacency:
 
 
 @kernel
-def _publish(record, kind, port, mtu, first, last):  # type: ignore[no-untyped-def]
+def _publish(record, kind, port, mtu, dst, src):  # type: ignore[no-untyped-def]
     store8(record, DROP)
     fence()
     store16(record + 2, port)
     store16(record + 4, mtu)
-    store64(record + 8, first)
-    store32(record + 16, last)
+    store64(record + 8, dst)
+    store64(record + 16, src)
     fence()
     store8(record, kind)
 
@@ -96,7 +99,7 @@ class Adjacencies:
         self._known: dict[int, Adjacency] = {}
 
     def set(self, index: int, adjacency: Adjacency) -> None:
-        """Make ``index`` mean ``adjacency``, live.
+        """Make ``index`` mean ``adjacency``, live; what it means already disturbs no packet.
 
         Raises:
             TableError: the index or a field is out of range.
@@ -105,11 +108,15 @@ class Adjacencies:
             raise TableError(f"{self.name}: next hop {index} is out of range: 0 to {self.size - 1}")
         if not 0 <= adjacency.mtu <= _LARGEST_MTU or not 0 <= adjacency.port <= 0xFFFF:
             raise TableError(f"{self.name}: {adjacency} has a port or MTU above {_LARGEST_MTU}")
-        both = adjacency.dst.to_bytes(6, "big") + adjacency.src.to_bytes(6, "big")
-        first = int.from_bytes(both[:8], "little", signed=True)
-        last = int.from_bytes(both[8:], "little")
+        if not DROP <= adjacency.kind <= GLEAN:
+            raise TableError(f"{self.name}: {adjacency} is of no kind: use DROP, FORWARD, LOCAL or GLEAN")
+        if not 0 <= adjacency.dst <= _LARGEST_MAC or not 0 <= adjacency.src <= _LARGEST_MAC:
+            raise TableError(f"{self.name}: {adjacency} has a MAC address that is not 48 bits")
+        if self._known.get(index) == adjacency:
+            return
+        dst, src = (int.from_bytes(mac.to_bytes(6, "big"), "little") for mac in (adjacency.dst, adjacency.src))
         record = self.address + _HEAD + index * _RECORD
-        _publish(record, adjacency.kind, adjacency.port, adjacency.mtu, first, last)
+        _publish(record, adjacency.kind, adjacency.port, adjacency.mtu, dst, src)
         self._known[index] = adjacency
 
     def clear(self, index: int) -> None:
