@@ -123,9 +123,7 @@ def _frames(captures: Path | None, target: int) -> tuple[list[Frame], str]:
         raise BenchError(f"{folder}: no such folder; give one with captures, or none for synthetic frames")
     found: list[Frame] = []
     size, files = 0, 0
-    for path in sorted(
-        p for p in folder.rglob("*") if p.suffix in (".pcap", ".pcapng", ".cap") and p.is_file()
-    ):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".pcap", ".pcapng", ".cap") and p.is_file()):
         if size >= target:
             break
         before = len(found)

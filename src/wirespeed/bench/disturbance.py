@@ -30,9 +30,7 @@ class Reading:
     switches: int
 
     def __sub__(self, earlier: Reading) -> Reading:
-        return Reading(
-            self.seconds - earlier.seconds, self.steal_s - earlier.steal_s, self.switches - earlier.switches
-        )
+        return Reading(self.seconds - earlier.seconds, self.steal_s - earlier.steal_s, self.switches - earlier.switches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     elif magic == b"\x0a\x0d\x0d\x0a":
         yield from _pcapng(raw)
     else:
-        raise BenchError(
-            f"{path}: not a capture (starts with {magic.hex() or 'nothing'}); give pcap or pcapng files"
-        )
+        raise BenchError(f"{path}: not a capture (starts with {magic.hex() or 'nothing'}); give pcap or pcapng files")
 
 
 def _pcap(raw: bytes, order: str) -> Iterator[Frame]:

@@ -119,9 +119,7 @@ def interleave(
             log.warning("pair %d is void and runs again: %s", len(samples) + 1, violation)
             continue
         if violation:
-            log.warning(
-                "pair %d is kept although disturbed, no repeats left: %s", len(samples) + 1, violation
-            )
+            log.warning("pair %d is kept although disturbed, no repeats left: %s", len(samples) + 1, violation)
         samples.append(Pair(pair.value, pair.peer_value, violation))
         left = repeats
     if progress:

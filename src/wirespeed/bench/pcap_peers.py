@@ -69,9 +69,7 @@ def tcpdump_count(capture: Capture, core: int | None = None, filter_: str = FILT
     seconds, out = _timed([_tcpdump(), "-r", str(capture.path), "--count", filter_], core)
     found = re.match(r"(\d+) packet", out)
     if not found:
-        raise BenchError(
-            f"tcpdump on {capture.path}: no count in its output {out[:200]!r}; it needs 4.99 or newer"
-        )
+        raise BenchError(f"tcpdump on {capture.path}: no count in its output {out[:200]!r}; it needs 4.99 or newer")
     return Answer(seconds, capture.packets, int(found[1]))
 
 
@@ -90,9 +88,7 @@ def dpkt_count(capture: Capture, core: int | None = None, sample: int = DPKT_SAM
     found = json.loads(out)
     seconds, packets = float(found["seconds"]), int(found["packets"])
     if not packets:
-        raise BenchError(
-            f"dpkt on {capture.path}: no packet in the first {sample} bytes; give a larger sample"
-        )
+        raise BenchError(f"dpkt on {capture.path}: no packet in the first {sample} bytes; give a larger sample")
     clients = Counter({bytes.fromhex(address): n for address, n in found["clients"].items()})
     scaled = packets if packets < capture.packets else None
     return Answer(seconds * capture.packets / packets, capture.packets, clients.total(), clients, scaled)

@@ -44,9 +44,7 @@ def udp6(source: bytes, target: bytes, sport: int, dport: int, payload: bytes) -
 
 
 def _ipv4(source: bytes, target: bytes, protocol: int, payload: bytes) -> bytes:
-    header = (
-        struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0) + source + target
-    )
+    header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0) + source + target
     return header[:10] + struct.pack(">H", checksum(header)) + header[12:] + payload
 
 
@@ -81,8 +79,5 @@ def mixed_frames(count: int = 8192, seed: int = 1) -> list[Frame]:
 def forward_frames(count: int = 256, size: int = 60) -> list[Frame]:
     """What the forwarding benches receive over and over: UDP, `size` bytes without FCS, `count` targets."""
     payload = bytes(size - 42)
-    frames = (
-        udp4(b"\xc6\x12\x00\x01", bytes((198, 19, n >> 8, n & 255)), 1024 + n, 9, payload)
-        for n in range(count)
-    )
+    frames = (udp4(b"\xc6\x12\x00\x01", bytes((198, 19, n >> 8, n & 255)), 1024 + n, 9, payload) for n in range(count))
     return [Frame(data, len(data)) for data in frames]

@@ -137,9 +137,7 @@ class Testpmd:
         finally:
             self._prompt.ask("stop")
         if sent_after == sent_before:
-            raise BenchError(
-                f"testpmd sent no packet in {seconds} s; run it by hand: {' '.join(self.command)}"
-            )
+            raise BenchError(f"testpmd sent no packet in {seconds} s; run it by hand: {' '.join(self.command)}")
         return (sent_after - sent_before) / (after - before)
 
     def _sent(self) -> tuple[int, float]:
@@ -212,9 +210,7 @@ def parse_sent(said: str) -> int:
     """The TX-packets of ``show port stats``."""
     found = _SENT.search(said)
     if not found:
-        raise BenchError(
-            f"testpmd: no TX-packets in {' '.join(said.split())[:200]!r}; is this DPDK older than 19.11?"
-        )
+        raise BenchError(f"testpmd: no TX-packets in {' '.join(said.split())[:200]!r}; is this DPDK older than 19.11?")
     return int(found[1])
 
 
@@ -230,9 +226,7 @@ def _command(
     device = f"net_null0,size={size},copy={int(copy)}"
     if source is not None:
         device = f"net_pcap0,rx_pcap={source},infinite_rx=1"
-    memory = (
-        ["--in-memory"] if huge else ["--no-huge", "--no-shconf", "-m", "256"]
-    )  # the two exclude each other
+    memory = ["--in-memory"] if huge else ["--no-huge", "--no-shconf", "-m", "256"]  # the two exclude each other
     # --lcores, not -l: both may be the same core (the main one sleeps at the prompt)
     eal = [binary, "--no-pci", *memory, "--no-telemetry", "--lcores", f"0@{cores[0]},1@{cores[1]}", "-n", "4"]
     options = [f"--forward-mode={setting.mode}", f"--burst={setting.burst}", "--total-num-mbufs=16384"]

@@ -103,9 +103,7 @@ def _watch(engine: Any, console: Console, seconds: float, json: bool, interrupte
     return (engine.report().packets - before.packets) / max(spent, 1e-9)
 
 
-def _sample_at_last(
-    engine: Any, profiler: threading.Thread, console: Console, interrupted: threading.Event
-) -> None:
+def _sample_at_last(engine: Any, profiler: threading.Thread, console: Console, interrupted: threading.Event) -> None:
     """Make sure that there is a profile, even of a run too short to compile its loop meanwhile; unless interrupted."""
     if profiler.is_alive():
         with console.status("compiling the loop that measures each node (once; it is kept)"):
