@@ -126,9 +126,7 @@ def test_synthetic_frames_are_the_same_every_time_and_valid() -> None:
 def test_tcpdump_and_dpkt_see_every_packet(tmp_path: Path, captures: Path, tcpdump: str) -> None:
     dpkt = pytest.importorskip("dpkt", reason="dpkt is not installed (pip install dpkt)")
     made = build_capture(20_000_000, captures, tmp_path)
-    run = subprocess.run(
-        [tcpdump, "-r", str(made.path), "--count"], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([tcpdump, "-r", str(made.path), "--count"], capture_output=True, text=True, check=True)
     counted = re.match(r"(\d+) packets", run.stdout)
     assert counted and int(counted[1]) == made.packets
     assert "EN10MB" in run.stderr and "truncated" not in run.stderr

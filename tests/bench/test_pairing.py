@@ -41,9 +41,7 @@ def test_the_warm_up_does_not_count() -> None:
 
 def test_a_disturbed_pair_is_void_and_runs_again() -> None:
     ours = iter([99.0, 4.0, 4.0])
-    paired = interleave(
-        lambda: next(ours), lambda: 2.0, pairs=2, warmup=0, observe=readings(NOISY, QUIET, QUIET)
-    )
+    paired = interleave(lambda: next(ours), lambda: 2.0, pairs=2, warmup=0, observe=readings(NOISY, QUIET, QUIET))
     assert (paired.value, paired.ratio, paired.voided, paired.disturbed) == (4.0, 2.0, 1, 0)
     assert paired.note == "median of 2 pairs, 1 void and repeated"
 

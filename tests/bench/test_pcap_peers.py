@@ -48,12 +48,7 @@ NOT_COUNTED = {
     "QinQ": QUERY[:12] + bytes.fromhex("88a8 0064 8100 0065") + QUERY[12:],
     "MPLS": QUERY[:12] + bytes.fromhex("8847 00010140") + QUERY[14:],
     "total length below the UDP header": patched(QUERY, 16, "001b"),
-    "IPv6 with hop-by-hop options": QUERY6[:20]
-    + b"\x00"
-    + QUERY6[21:54]
-    + b"\x11\x00"
-    + bytes(6)
-    + QUERY6[54:],
+    "IPv6 with hop-by-hop options": QUERY6[:20] + b"\x00" + QUERY6[21:54] + b"\x11\x00" + bytes(6) + QUERY6[54:],
     "cut before the port": QUERY[:36],
     "cut within IPv4": QUERY[:30],
     "nothing behind Ethernet": QUERY[:14],

@@ -141,9 +141,7 @@ def test_calibration_says_what_it_took() -> None:
     )
 
 
-@pytest.mark.skipif(
-    shutil.which("dpdk-testpmd") is None, reason="dpdk-testpmd is not installed (apt-get install dpdk)"
-)
+@pytest.mark.skipif(shutil.which("dpdk-testpmd") is None, reason="dpdk-testpmd is not installed (apt-get install dpdk)")
 def test_the_real_one_forwards(source: Path) -> None:
     assert version().startswith("DPDK 2")
     with Testpmd(source) as peer:

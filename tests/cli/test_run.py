@@ -21,9 +21,7 @@ def test_a_mistake_in_the_file(tmp_path):
     done = run(file)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        f"wirespeed: {file}: engine.wrokers: there is no such option; did you mean 'workers'?\n"
-    )
+    assert done.stderr == (f"wirespeed: {file}: engine.wrokers: there is no such option; did you mean 'workers'?\n")
 
 
 def test_no_such_file(tmp_path):

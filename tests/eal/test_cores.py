@@ -27,9 +27,7 @@ def core(index, node=0, isolated=False, siblings=None):
 
 
 def test_online_is_what_getconf_says():
-    count = subprocess.run(
-        ["getconf", "_NPROCESSORS_ONLN"], capture_output=True, text=True, check=True
-    ).stdout
+    count = subprocess.run(["getconf", "_NPROCESSORS_ONLN"], capture_output=True, text=True, check=True).stdout
     assert len(cores.online()) == int(count)
 
 

@@ -13,9 +13,7 @@ def run(*command):
 
 
 def lscpu(field):
-    return next(
-        (line.split(":", 1)[1].strip() for line in run("lscpu").splitlines() if line.startswith(field)), ""
-    )
+    return next((line.split(":", 1)[1].strip() for line in run("lscpu").splitlines() if line.startswith(field)), "")
 
 
 def test_model_and_flags_are_those_of_lscpu():

@@ -46,21 +46,15 @@ def interface(root, place, name, driver, files):
 
 
 def test_a_described_machine(machine):
-    root = machine(
-        {f"{PCI}/numa_node": "1\n", f"{VIRTIO}/../numa_node": "0\n", "sys/class/net/bonding_masters": ""}
-    )
+    root = machine({f"{PCI}/numa_node": "1\n", f"{VIRTIO}/../numa_node": "0\n", "sys/class/net/bonding_masters": ""})
     card = {"operstate": "up", "address": "3c:fd:fe:00:00:01", "mtu": "9000", "speed": "25000"}
     card |= {f"queues/rx-{n}/rps_cpus": "0" for n in range(12)} | {"queues/tx-0/xps_cpus": "0"}
     interface(root, PCI, "ws-card0", "i40e", card)
-    interface(
-        root, VIRTIO, "ws-virt0", "virtio_net", {"operstate": "down", "speed": "-1", "queues/rx-0/x": ""}
-    )
+    interface(root, VIRTIO, "ws-virt0", "virtio_net", {"operstate": "down", "speed": "-1", "queues/rx-0/x": ""})
     interface(root, "sys/devices/virtual", "ws-br0", "", {"mtu": "1500"})
     found = nics.interfaces(root)
     assert found == (
-        nics.Nic(
-            "ws-card0", "i40e", "up", "3c:fd:fe:00:00:01", 9000, 25000, 12, 1, 0, "0000:3b:00.1", 1, False
-        ),
+        nics.Nic("ws-card0", "i40e", "up", "3c:fd:fe:00:00:01", 9000, 25000, 12, 1, 0, "0000:3b:00.1", 1, False),
         nics.Nic("ws-virt0", "virtio_net", "down", "", 0, -1, 1, 0, 0, "0000:00:03.0", 0, False),
         nics.Nic("ws-br0", "", "", "", 1500, -1, 0, 0, 0, "", -1, True),
     )

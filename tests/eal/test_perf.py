@@ -132,9 +132,7 @@ def test_samples_subtract():
 
 def test_refusals_name_the_remedy(machine):
     root = machine({"proc/sys/kernel/perf_event_paranoid": "3\n"})
-    assert (
-        refusal(errno.EACCES, root) == "kernel.perf_event_paranoid=3: sysctl -w kernel.perf_event_paranoid=2"
-    )
+    assert refusal(errno.EACCES, root) == "kernel.perf_event_paranoid=3: sysctl -w kernel.perf_event_paranoid=2"
     machine({"proc/sys/kernel/perf_event_paranoid": "2\n", "proc/cpuinfo": "flags : hypervisor\n"})
     assert "seccomp" in refusal(errno.EPERM, root)
     assert refusal(errno.ENOENT, root).startswith("the virtual machine (unknown) exposes no PMU: ")

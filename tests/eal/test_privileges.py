@@ -56,16 +56,12 @@ def raised(*before):
         "limit = privileges.raise_memlock()",
         "print(limit.soft_bytes, limit.hard_bytes, bool(limit.why_not))",
     ]
-    out = subprocess.run(
-        [sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, check=True
-    )
+    out = subprocess.run([sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, check=True)
     return out.stdout.split()
 
 
 def may_change_user():
-    row = next(
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
-    )
+    row = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
     return int(row.split()[1], 16) >> 7 & 1  # CAP_SETUID
 
 

@@ -57,9 +57,7 @@ class RouterApp:
     def __post_init__(self) -> None:
         limits = self.config.limits
         self.forwarding = Forwarding(self.config)
-        self.host = RouterHost(
-            self.forwarding, self._send, limits.neighbours, limits.held, limits.icmp_per_second
-        )
+        self.host = RouterHost(self.forwarding, self._send, limits.neighbours, limits.held, limits.icmp_per_second)
         self.stations = [Station() for _ in self.config.ports]
         self.doors = {reason: port(f"host:{reason.value},size=256") for reason in Reason}
         self.ports = [port(each.spec) for each in self.config.ports]

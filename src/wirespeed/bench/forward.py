@@ -142,8 +142,8 @@ def _teller(tell: Tell, metric: str) -> Callable[[int, int, str], None]:
 def _cycles(metric: str, paired: Paired) -> Row:
     """The same figure as time-stamp cycles a packet."""
     theirs = tsc_hz() / paired.peer_value if paired.peer_value else None
-    return Row("forward", f"{metric}", "cycles/packet", tsc_hz() / paired.value,
-               "the same" if theirs else None, theirs, paired.ratio)  # fmt: skip
+    peer = "the same" if theirs else None
+    return Row("forward", metric, "cycles/packet", tsc_hz() / paired.value, peer, theirs, paired.ratio)
 
 
 def _full_table(settings: Settings, tell: Tell, folder: Path) -> list[Row]:

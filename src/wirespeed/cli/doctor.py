@@ -125,8 +125,7 @@ def _cores() -> Iterator[Finding]:
         yield Finding("isolated cores", "none, with a single core", "info")
     places = numa.nodes()
     each = "; ".join(
-        f"node {node.index}: cores {sysfs.ranges(node.cores)}, {sysfs.bytes_text(node.memory_bytes)}"
-        for node in places
+        f"node {node.index}: cores {sysfs.ranges(node.cores)}, {sysfs.bytes_text(node.memory_bytes)}" for node in places
     )
     yield Finding("NUMA", each, "ok" if len(places) == 1 else "info")
 

@@ -168,7 +168,7 @@ def _decode(kind: type[Any], value: Any) -> Any:
     """A value of a type that TOML does not have. ValueError says what would be right."""
     example = {IPv4Interface: "10.1.0.1/24", IPv4Network: "10.1.0.0/24", IPv4Address: "10.1.0.1"}.get(kind)
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} must be text, as \"{example or '02:00:00:00:00:01'}\"")
+        raise ValueError(f'{value!r} must be text, as "{example or "02:00:00:00:00:01"}"')
     if kind is Mac:
         return _mac(value)
     if kind is not IPv4Address and "/" not in value:

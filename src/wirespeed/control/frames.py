@@ -100,9 +100,7 @@ def arp_request(our_mac: int, ours: int, wanted: int, known_mac: int = 0) -> byt
 
 def arp_reply(request: ArpPacket, our_mac: int) -> bytes:
     """``request.target`` is at ``our_mac``."""
-    return arp(
-        request.sender_mac, ArpPacket(ARP_REPLY, our_mac, request.target, request.sender_mac, request.sender)
-    )
+    return arp(request.sender_mac, ArpPacket(ARP_REPLY, our_mac, request.target, request.sender_mac, request.sender))
 
 
 # IPv4 ------------------------------------------------------------------------------------------------------

@@ -73,9 +73,7 @@ def usable(root: Path = sysfs.ROOT, mask: tuple[int, ...] | None = None) -> tupl
     mask = allowed() if mask is None else mask
     untouched = set(mask) >= set(everything) - set(apart)
     indices = sorted(set(mask) | set(apart)) if untouched else sorted(mask)
-    return tuple(
-        Core(index, node_of(index, root), index in apart, _siblings(index, root)) for index in indices
-    )
+    return tuple(Core(index, node_of(index, root), index in apart, _siblings(index, root)) for index in indices)
 
 
 def choose(workers: int, node: int | None = None, cores: tuple[Core, ...] | None = None) -> Placement:

@@ -108,9 +108,7 @@ def _hypervisor(have: frozenset[str], root: Path) -> str:
     if kind := sysfs.text(root / "sys/hypervisor/type"):
         return kind
     vendor = sysfs.text(root / "sys/class/dmi/id/sys_vendor").lower()
-    if "hypervisor" not in have and "Virtual Machine" not in sysfs.text(
-        root / "sys/class/dmi/id/product_name"
-    ):
+    if "hypervisor" not in have and "Virtual Machine" not in sysfs.text(root / "sys/class/dmi/id/product_name"):
         return ""
     clocks = sysfs.text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource")
     if "kvm-clock" in clocks:

@@ -134,9 +134,7 @@ def map_existing(fd: int) -> Mapping:
         address = mapping.map_file(fd, size, page if hugetlb else _MAP_ALIGNMENT)
         return Mapping(os.dup(fd), address, size, page, "hugetlb" if hugetlb else "normal", "")
     except OSError as error:
-        raise ArenaError(
-            f"cannot map descriptor {fd}: {error.strerror}; pass one that map_shared() made"
-        ) from error
+        raise ArenaError(f"cannot map descriptor {fd}: {error.strerror}; pass one that map_shared() made") from error
 
 
 def _map_hugetlb(size_bytes: int, name: str, page: int, node: int | None) -> Mapping:

@@ -135,9 +135,7 @@ class PerfCounters:
         _, enabled, running, *values = words
         if running == 0:  # the hardware was never ours: unknown, unless the thread did not run at all
             return Sample(**{event.name: None if enabled else 0 for event in self.events})
-        return Sample(
-            **{event.name: v * enabled // running for event, v in zip(self.events, values, strict=True)}
-        )
+        return Sample(**{event.name: v * enabled // running for event, v in zip(self.events, values, strict=True)})
 
     def close(self) -> None:
         """Stop counting; a second call does nothing."""

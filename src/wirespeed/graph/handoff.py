@@ -29,6 +29,7 @@ def ring_size(workers: int, burst: int) -> int:
     """Descriptors a ring between workers holds: several bursts from each, see :func:`room`."""
     return max(_RING_SIZE, 1 << (4 * workers * burst - 1).bit_length())
 
+
 _SCRATCH = 64
 _ASLEEP: int = Worker.asleep.offset
 

@@ -97,4 +97,3 @@ def mark(work, slot, packets):  # type: ignore[no-untyped-def]
     store64(at + 16, load64(at + 16) + packets)
     store64(at + 24, load64(at + 24) + 1)
     begin(work)
-

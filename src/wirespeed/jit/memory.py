@@ -124,9 +124,7 @@ def _emit_copy(builder: ir.IRBuilder, to: ir.Value, source: ir.Value, size: ir.V
         ir.VoidType(),
         [i8.as_pointer(), i8.as_pointer(), i64, ir.IntType(1)],
     )
-    builder.call(
-        memcpy, [pointer(builder, to), pointer(builder, source), size, ir.Constant(ir.IntType(1), 0)]
-    )
+    builder.call(memcpy, [pointer(builder, to), pointer(builder, source), size, ir.Constant(ir.IntType(1), 0)])
 
 
 @primitive(_emit_copy, types.void, types.int64, types.int64, types.int64)
@@ -145,9 +143,7 @@ def _emit_move(builder: ir.IRBuilder, to: ir.Value, source: ir.Value, size: ir.V
         ir.VoidType(),
         [i8.as_pointer(), i8.as_pointer(), i64, ir.IntType(1)],
     )
-    builder.call(
-        memmove, [pointer(builder, to), pointer(builder, source), size, ir.Constant(ir.IntType(1), 0)]
-    )
+    builder.call(memmove, [pointer(builder, to), pointer(builder, source), size, ir.Constant(ir.IntType(1), 0)])
 
 
 @primitive(_emit_move, types.void, types.int64, types.int64, types.int64)
@@ -160,9 +156,7 @@ def move(to: int, source: int, size: int) -> None:
 
 
 def _emit_fill(builder: ir.IRBuilder, to: ir.Value, value: ir.Value, size: ir.Value) -> None:
-    memset = intrinsic(
-        builder, "llvm.memset.p0.i64", ir.VoidType(), [i8.as_pointer(), i8, i64, ir.IntType(1)]
-    )
+    memset = intrinsic(builder, "llvm.memset.p0.i64", ir.VoidType(), [i8.as_pointer(), i8, i64, ir.IntType(1)])
     byte = builder.trunc(value, i8)
     builder.call(memset, [pointer(builder, to), byte, size, ir.Constant(ir.IntType(1), 0)])
 

@@ -36,19 +36,11 @@ def _without_machine_code(library: Any) -> None:
     library._finalize_final_module = finish
 
 
-class _Target:
-    """The target context of one lowering: its functions have an entry to be known by and none to be called at."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def get_executable(self, library: Any, descriptor: Any, environment: Any) -> Any:
-        library._ensure_finalized()
-        module, name = descriptor.lookup_module(), descriptor.qualname.split(".")[-1]
-        return _dynfunc.make_function(module, name, descriptor.doc, 0, environment, (library,))
+def _entry(library: Any, descriptor: Any, environment: Any) -> Any:
+    """What Numba knows the function by, instead of its executable; it must not be called."""
+    library._ensure_finalized()
+    module, name = descriptor.lookup_module(), descriptor.qualname.split(".")[-1]
+    return _dynfunc.make_function(module, name, descriptor.doc, 0, environment, (library,))
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -64,12 +56,12 @@ class PartLowering(NativeLowering):  # type: ignore[misc]
         state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
         _without_machine_code(state.library)
         context = state.targetctx
-        original = context.get_executable
-        context.get_executable = _Target(context).get_executable
+        executable = context.get_executable
+        context.get_executable = _entry
         try:
             return bool(super().run_pass(state))
         finally:
-            context.get_executable = original
+            context.get_executable = executable
 
 
 class PartCompiler(CompilerBase):  # type: ignore[misc]

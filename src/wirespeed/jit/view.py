@@ -121,9 +121,7 @@ class View:
     @classmethod
     def finder(cls) -> Any:
         """The function that finds this view in a packet; headers define it (``wirespeed.wire.bind``)."""
-        raise TypeError(
-            f"{cls.__name__} is not bound to what carries it: call {cls.__name__}.bind(...) first"
-        )
+        raise TypeError(f"{cls.__name__} is not bound to what carries it: call {cls.__name__}.bind(...) first")
 
     def __repr__(self) -> str:
         if not self:
@@ -191,9 +189,7 @@ def _load(builder: ir.IRBuilder, at: ir.Value, size: int, swap: bool, offset: in
     return builder.zext(value, i64) if size < 8 else value
 
 
-def _store(
-    builder: ir.IRBuilder, at: ir.Value, size: int, swap: bool, value: ir.Value, offset: int = 0
-) -> None:
+def _store(builder: ir.IRBuilder, at: ir.Value, size: int, swap: bool, value: ir.Value, offset: int = 0) -> None:
     kind = ir.IntType(size * 8)
     narrow = builder.trunc(value, kind) if size < 8 else value
     if swap and size > 1:
