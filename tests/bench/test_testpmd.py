@@ -19,7 +19,7 @@ STATS = """
   ######################## NIC statistics for port 0  ########################
   RX-packets: 127917472  RX-missed: 0          RX-bytes:  7675048320
   RX-errors: 0
-  RX-nombuf:  0         
+  RX-nombuf:  0
   TX-packets: 127627776  TX-errors: 0          TX-bytes:  7657666560
 
   Throughput (since last show)
