@@ -135,7 +135,7 @@ for name, (frame, node, door) in CASES.items():
 
 def leaves(name):
     """What a case looks like where it leaves the router."""
-    frame, node, door = CASES[name]
+    frame, node, _ = CASES[name]
     if name in FORWARDS:
         out = forwarded(FORWARDS[name][0], FORWARDS[name][1])
         return out.ljust(len(frame), b"\xee")

@@ -17,7 +17,7 @@ class Place:
     """Costs of one port or node.
 
     Attributes:
-        name: the node's name or the port's specification.
+        name: of the node or the port, as the report has it.
         kind: ``in``, ``node`` or ``out``.
         packets: packets in the samples.
         cycles: of the core if it has counters, else of the time-stamp counter; for each packet.
@@ -39,9 +39,10 @@ class Place:
 def places(engine: Engine) -> list[Place]:
     """Costs by place, in the order packets meet them; empty before the first sample."""
     graph = engine.graph
-    named = [(port.spec, "in") for port in graph.sources]
+    called = dict(zip(graph.ports, engine.report().ports, strict=True))  # two of one specification: the second is (2)
+    named = [(called[port], "in") for port in graph.sources]
     named += [(node.name, "node") for node in engine.plan.order]
-    named += [(port.spec, "out") for port in graph.sinks]
+    named += [(called[port], "out") for port in graph.sinks]
     found = []
     for slot, (name, kind) in enumerate(named):
         totals = [0, 0, 0]
