@@ -44,6 +44,7 @@ def read(path, worker, options=""):
 def write(path, worker, frames, options=""):
     made = port(f"pcap:{path}{options}")
     made.open(worker.pool, 0, 1)
+    made.begin()
     for seconds, data in enumerate(frames):
         worker.send(made, [worker.make(data, timestamp=(1_600_000_000 + seconds) * 10**9 + 123_456_789)])
     made.close()

@@ -33,6 +33,7 @@ def written(path, worker, batches, options=""):
     """Write batches of descriptors; the port, closed, and the file's bytes."""
     made = port(f"pcap:{path}{options}")
     made.open(worker.pool, 0, 1)
+    made.begin()
     for batch in batches:
         assert worker.send(made, batch) == len(batch)
     made.close()
@@ -114,6 +115,7 @@ def test_flush_after_each_burst(tmp_path, worker):
     path = tmp_path / "o.pcap"
     made = port(f"pcap:{path},flush=yes")
     made.open(worker.pool, 0, 1)
+    made.begin()
     assert path.stat().st_size == 24
     for size in (100, 176):
         worker.send(made, [worker.make(frame(60))])
@@ -182,6 +184,7 @@ def test_a_full_disk(tmp_path, worker, pool):
     """All pool memory is made before the limit: memory of a memfd is a file, too."""
     made = port(f"pcap:{tmp_path / 'o.pcap'}")
     made.open(pool, 0, 1)
+    made.begin()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
@@ -205,6 +208,7 @@ def test_a_full_disk_behind_gzip(tmp_path, worker, pool):
     (tmp_path / "o.pcap.gz").symlink_to("/dev/full")
     made = port(f"pcap:{tmp_path / 'o.pcap.gz'}")
     made.open(pool, 0, 1)
+    made.begin()
     send_many(made, worker, 20)
     made.close()
     assert "No space left on device" in made.fault()
@@ -213,14 +217,30 @@ def test_a_full_disk_behind_gzip(tmp_path, worker, pool):
 def test_a_full_device(pool, tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("this machine has no /dev/full")
+    made = port("pcap:/dev/full")
+    made.open(pool, 0, 1)
     with pytest.raises(CaptureError, match="No space left"):
-        port("pcap:/dev/full").open(pool, 0, 1)
+        made.begin()
+    made.close()
+
+
+@pytest.mark.parametrize("name", ["o.pcap", "o.pcap.gz"])
+@pytest.mark.parametrize("before", [b"what somebody wants to keep", None])
+def test_a_file_is_left_alone_until_the_graph_begins(tmp_path, pool, name, before):
+    path = tmp_path / name
+    if before is not None:
+        path.write_bytes(before)
+    made = port(f"pcap:{path}")
+    made.open(pool, 0, 1)
+    made.close()
+    assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_a_port_is_opened_again(tmp_path, worker, pool):
     sink, source = port(f"pcap:{tmp_path / 'o.pcap'}"), port(f"pcap:{tmp_path / 'o.pcap'}")
     for seed in (1, 2):
         sink.open(pool, 0, 1)
+        sink.begin()
         worker.send(sink, [worker.make(frame(60, seed))])
         sink.close()
         source.open(pool, 1, 0)

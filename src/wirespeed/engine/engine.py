@@ -84,6 +84,8 @@ class Engine:
             self.memory = EngineMemory(self.plan, workers)
             self._closing.append(self.memory.region.close)
             self.workers = self._make_workers(symmetric, spins, counters)
+            for port in graph.ports:
+                port.begin()
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,9 @@ file is read from a mapping (:mod:`pcap_input`), so memory does not depend on it
 """
 
 import contextlib
+import errno
 import os
+import stat
 import time
 from dataclasses import dataclass, fields
 
@@ -71,6 +73,8 @@ class Pcap(Port):
         self._memory: Region | None = None
         self._packer: Packer | None = None
         self._fd = -1
+        self._header = b""
+        self._begun = self._new = False  # whether writing has begun, and in a file that was not there
         self._fault = ""
         self._stats: PortStats | None = None  # the last, once closed
 
@@ -78,7 +82,7 @@ class Pcap(Port):
         if rx_queues and tx_queues:
             raise PortError(f"port {self.spec!r} is read and written in one graph: write to another file")
         self._refuse(_WRITING if rx_queues else _READING, "written" if rx_queues else "read")
-        self._stats, self._fault = None, ""  # a port may be opened again
+        self._stats, self._fault, self._begun = None, "", False  # a port may be opened again
         try:
             if rx_queues:
                 self._open_input(pool, rx_queues)
@@ -166,32 +170,53 @@ class Pcap(Port):
 
     def _open_output(self) -> None:
         options = self.options
-        packed = self._path.endswith(".gz")
         name = self._path.removesuffix(".gz")
         pcapng = options.format == "pcapng" if options.format else name.endswith(".pcapng")
-        header = file_header(pcapng, options.nano)
+        self._header = file_header(pcapng, options.nano)
         try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            if packed:
-                self._packer = Packer(self._fd)
-            fd = self._packer.fd if self._packer else self._fd
-            if os.write(fd, header) < len(header):
-                raise OSError(28, os.strerror(28))
+            self._new = not os.path.exists(self._path)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise CaptureError(
-                f"{self._path}: cannot be written: {error.strerror}: name a file where you may write"
-            ) from error
+            raise self._cannot_write(error) from error
         self._memory = Region(4096 + BUFFER, "wirespeed-pcap-out", huge=False)
         record = WriteQueue(self._memory.address)
         record.buffer = record.at = self._memory.address + 4096
-        record.fd = fd
         record.pcapng = int(pcapng)
         record.tick_ns = 1 if options.nano else 1000
         record.at_once = int(options.flush)
-        record.written = len(header)
+        record.written = len(self._header)
         record.hz = tsc_hz()
         record.anchor_cycles, record.anchor_ns = tsc(), time.time_ns()
         self.tx = [record.address]
+
+    def begin(self) -> None:
+        """Empty the file that is to be written, not before it is certain that it will be."""
+        if self._fd < 0:
+            return
+        try:
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
+            if self._path.endswith(".gz"):
+                self._packer = Packer(self._fd)
+            fd = WriteQueue(self.tx[0]).fd = self._packer.fd if self._packer else self._fd
+            if os.write(fd, self._header) < len(self._header):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self._begun = True
+
+    def _cannot_write(self, error: OSError) -> CaptureError:
+        return CaptureError(f"{self._path}: cannot be written: {error.strerror}: name a file where you may write")
+
+    def _give_up_output(self) -> None:
+        """Nothing was written: leave things as they were."""
+        if self._packer is not None:
+            self._packer.close()
+        os.close(self._fd)
+        self._fd = -1
+        if self._new:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
 
     def _finish_output(self) -> None:
         """Write what waits in the buffer; leave a file of whole records, whatever happened."""
@@ -235,8 +260,10 @@ class Pcap(Port):
             self._release()
 
     def _release(self) -> None:
-        if self._fd >= 0:
+        if self._fd >= 0 and self._begun:
             self._finish_output()
+        elif self._fd >= 0:
+            self._give_up_output()
         self._stats = super().stats()
         self.rx, self.tx = [], []
         self._release_input()

@@ -83,6 +83,13 @@ class Port(Joinable):
         """
         raise PortError(f"port {self.spec!r} cannot be opened")
 
+    def begin(self) -> None:
+        """Every port is open and the loop is compiled: do now what must not happen in vain, such as emptying a file.
+
+        Raises:
+            PortError: it cannot be done; nothing has moved.
+        """
+
     def descriptors(self, queue: int) -> list[int]:
         """File descriptors that become readable when receive queue ``queue`` has something.
 

@@ -6,6 +6,7 @@ read by a kernel.
 """
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,12 @@ def load_routes(path: str | Path) -> tuple[NDArray[np.uint32], NDArray[np.uint8]
         data = Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise TableError(f"cannot read routes from {path}: {error}") from error
+    except OSError as error:
+        raise TableError(
+            f"{path}: cannot read routes: {error.strerror or error}: check the name and its permissions"
+        ) from error
+    except (EOFError, zlib.error) as error:
+        raise TableError(f"{path}: cannot read routes: broken gzip ({error}): compress the file again") from error
     lines = data.count(b"\n") + 1
     addresses, lengths = np.empty(lines, np.uint32), np.empty(lines, np.uint8)
     found, skipped, bad = _parse(np.frombuffer(data, np.uint8), addresses, lengths)
