@@ -89,7 +89,6 @@ def test_the_boundary_traced(adjacencies, mtu):
         adjacencies.set(0, Adjacency(FORWARD, mtu=MTU))
 
 
-@pytest.mark.xfail(raises=AttributeError, reason="graph/trace.py: a traced packet has no mark; it should be 0")
 def test_a_traced_packet_has_mark_0(adjacencies):
     assert ipv4_mtu(adjacencies).trace(frame(MTU)).door == ""
 

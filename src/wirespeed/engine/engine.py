@@ -302,9 +302,14 @@ class Engine:
         )
 
     @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` has taken everything down."""
+        return self._final is not None
+
+    @property
     def counts_instructions(self) -> bool:
-        """Whether the hardware counts instructions for the workers."""
-        return any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
+        """Whether the hardware counts instructions for the workers; False once stopped."""
+        return not self.stopped and any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
 
     @property
     def why_no_counters(self) -> str:
@@ -312,7 +317,9 @@ class Engine:
         return self.workers.why_no_counters
 
     def first_packet_cycles(self) -> int:
-        """The cycle counter when the first burst had gone through; 0 before."""
+        """The cycle counter when the first burst had gone through; 0 before, and once stopped."""
+        if self.stopped:
+            return 0
         seen = [first for memory in self.memory.workers if (first := Worker(memory.record).first)]
         return min(seen, default=0)
 

@@ -3,6 +3,7 @@
 So the compiled graph is the same whatever the address is, and comes from the cache at the next start.
 """
 
+from wirespeed.errors import TableError
 from wirespeed.jit import View, le64
 from wirespeed.mem.region import Region
 
@@ -31,6 +32,8 @@ class Station:
 
     @mac.setter
     def mac(self, value: int) -> None:
+        if not 0 <= value < 1 << 48:
+            raise TableError(f"{value:#x} is no Ethernet address: it has 48 bits")
         StationView(self.address).mac = value
 
     def close(self) -> None:

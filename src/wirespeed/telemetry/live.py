@@ -29,13 +29,16 @@ def _count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def table(report: Report, rate: float, costs: list[Place], title: str = "wirespeed") -> RenderableType:
+def table(
+    report: Report, rate: float, costs: list[Place], title: str = "wirespeed", workers: int = 1
+) -> RenderableType:
     """The table for one moment.
 
     Args:
         report: the counters.
         rate: packets a second over the last interval.
         costs: what :func:`wirespeed.telemetry.profile.places` found.
+        workers: how many cores the rate is of.
     """
     frame = report.bytes / report.packets if report.packets else 60.0
     head = Text.assemble(
@@ -69,7 +72,7 @@ def table(report: Report, rate: float, costs: list[Place], title: str = "wirespe
             row("out", spec, stats.tx_packets)
     if rate:
         nodes.add_section()
-        nodes.add_row("whole loop, fused", "", f"{tsc_hz() / rate:.1f}", "", "", style="bold")
+        nodes.add_row("whole loop, fused", "", f"{workers * tsc_hz() / rate:.1f}", "", "", style="bold")
     drops = Table(show_header=False, box=None)
     for reason, count in report.drops.items():
         drops.add_row("drop", reason, _count(count))

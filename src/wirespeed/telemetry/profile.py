@@ -37,7 +37,9 @@ class Place:
 
 
 def places(engine: Engine) -> list[Place]:
-    """Costs by place, in the order packets meet them; empty before the first sample."""
+    """Costs by place, in the order packets meet them; empty before the first sample and once the engine has stopped."""
+    if engine.stopped:
+        return []
     graph = engine.graph
     called = dict(zip(graph.ports, engine.report().ports, strict=True))  # two of one specification: the second is (2)
     named = [(called[port], "in") for port in graph.sources]
