@@ -16,14 +16,13 @@ from wirespeed.jit import (
     inline,
     kernel,
     le64,
-    load64,
     load_relaxed,
-    shift_right,
     store64,
     store_release,
 )
 from wirespeed.jit.libc import read, write
-from wirespeed.ports.queue import Queue
+from wirespeed.mem.pool import Cache
+from wirespeed.ports.queue import Queue, bytes_of, count_burst
 from wirespeed.sync.ring import Ring, sc_dequeue, sp_enqueue
 
 
@@ -41,23 +40,14 @@ WORD: int = HostQueue.word.offset
 
 
 @inline
-def _bytes(vector, count):
-    total = 0
-    for i in range(count):
-        total += shift_right(load64(vector + (i << 3)), 48)
-    return total
-
-
-@inline
 def transmit(queue, cache, vector, count):
     """Queue as many as fit for Python."""
     record = HostQueue(queue)
-    total = _bytes(vector, count)
+    cells = Cache(cache).cells
+    total = bytes_of(cells, vector, count)  # now: once sent, somebody else may change them
     sent = sp_enqueue(record.ring, vector, count)
     if sent:
-        record.packets += sent
-        record.bytes += total - _bytes(vector + (sent << 3), count - sent)
-        record.calls += 1
+        count_burst(record, sent, total - bytes_of(cells, vector + (sent << 3), count - sent))
         fence()
         if load_relaxed(record.wake) and exchange(record.wake, 0):
             record.word = 1
@@ -75,9 +65,7 @@ def receive(queue, cache, vector, room):
         read(record.eventfd, record.address + WORD, 8)
         got = sc_dequeue(record.ring, vector, room)
     if got:
-        record.packets += got
-        record.bytes += _bytes(vector, got)
-        record.calls += 1
+        count_burst(record, got, bytes_of(Cache(cache).cells, vector, got))
     return got
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from wirespeed.errors import PortError
-from wirespeed.jit import cold, inline, le64, load64, shift_right, store64
-from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, header_of, length_of
+from wirespeed.jit import inline, le64, load64, store64
+from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import Cache, Pool, release, take, taken
 from wirespeed.mem.region import Region
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
-from wirespeed.ports.queue import ENDED, Queue
+from wirespeed.ports.queue import ENDED, Queue, bytes_of, count_burst
 
 _RECORD = 128
 
@@ -44,39 +44,17 @@ def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     for i in range(got):
         store64(vector + (i << 3), load64(source - (i << 3)) | (frame << 48))
     record.left -= got
-    record.packets += got
-    record.bytes += got * frame
-    record.calls += 1
+    count_burst(record, got, got * frame)
     return got
-
-
-@cold
-def _beyond(cells, vector, count):  # type: ignore[no-untyped-def]
-    """Bytes of chained packets that lie beyond their first cells."""
-    total = 0
-    for i in range(count):
-        desc = load64(vector + (i << 3))
-        if desc & CHAINED != 0:
-            total += CellHeader(header_of(cells, desc)).length - length_of(desc)
-    return total
 
 
 @inline
 def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     """Free everything."""
-    record = Queue(queue)
-    total = 0
-    seen = 0
-    for i in range(count):
-        desc = load64(vector + (i << 3))
-        seen |= desc
-        total += shift_right(desc, 48)
-    if seen & CHAINED != 0:
-        total += _beyond(Cache(cache).cells, vector, count)
-    release(Cache(cache), vector, count)
-    record.packets += count
-    record.bytes += total
-    record.calls += 1
+    stack = Cache(cache)
+    total = bytes_of(stack.cells, vector, count)
+    release(stack, vector, count)
+    count_burst(Queue(queue), count, total)
     return count
 
 

@@ -12,7 +12,7 @@ from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import Cache, take, taken, untake
 from wirespeed.ports.pcap_cells import chain, copy_in, fresh_address, stamp
 from wirespeed.ports.pcap_format import MAX_CAPTURED, MAX_PACKET
-from wirespeed.ports.queue import ENDED, Queue
+from wirespeed.ports.queue import ENDED, Queue, count_burst
 
 PATIENCE: int = 4096
 """Records or blocks without a packet that one call passes over before it lets the worker go on."""
@@ -135,9 +135,7 @@ def finish(record: FileQueue, fault: int, done: int, total: int, skipped: int) -
     """Count a burst; note the end of the input, which is a fault unless it falls between two records."""
     record.errors += skipped
     if done > 0:
-        record.packets += done
-        record.bytes += total
-        record.calls += 1
+        count_burst(record, done, total)
     if record.left > 0:
         record.left -= done
     if record.at == record.end or record.left == 0:

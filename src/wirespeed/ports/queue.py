@@ -11,7 +11,8 @@ Both are ``@inline`` functions of int64 addresses: ``cache`` is the worker's :cl
 What ``transmit`` does not take is dropped by the worker and counted in ``dropped``.
 """
 
-from wirespeed.jit import View, le64
+from wirespeed.jit import View, cold, inline, le64, load64
+from wirespeed.mem.descriptor import CHAINED, CellHeader, header_of, length_of
 
 ENDED: int = -1
 """What ``receive`` returns when its input is over."""
@@ -29,4 +30,34 @@ class Queue(View):
     SIZE = 64
 
 
-__all__ = ["ENDED", "Queue"]
+@inline
+def bytes_of(cells, vector, count):  # type: ignore[no-untyped-def]
+    """Bytes of the ``count`` packets whose descriptors are at ``vector``, chains included."""
+    total = 0
+    seen = 0
+    for i in range(count):
+        desc = load64(vector + (i << 3))
+        seen |= desc
+        total += length_of(desc)
+    if seen & CHAINED != 0:
+        total += _beyond(cells, vector, count)
+    return total
+
+
+@cold
+def _beyond(cells, vector, count):  # type: ignore[no-untyped-def]
+    """Bytes of chained packets that lie beyond their first cells."""
+    total = 0
+    for i in range(count):
+        desc = load64(vector + (i << 3))
+        if desc & CHAINED != 0:
+            total += CellHeader(header_of(cells, desc)).length - length_of(desc)
+    return total
+
+
+@inline
+def count_burst(record, packets, total):  # type: ignore[no-untyped-def]
+    """Add a burst of ``total`` bytes to a queue's counters."""
+    record.packets += packets
+    record.bytes += total
+    record.calls += 1

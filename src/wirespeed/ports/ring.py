@@ -9,12 +9,12 @@ What does not fit stays with the sender, who drops and counts it.
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError
-from wirespeed.jit import inline, kernel, le64, load64, shift_right
-from wirespeed.mem.pool import MAX_BURST, Pool
+from wirespeed.jit import inline, kernel, le64
+from wirespeed.mem.pool import MAX_BURST, Cache, Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
-from wirespeed.ports.queue import Queue
+from wirespeed.ports.queue import Queue, bytes_of, count_burst
 from wirespeed.sync.ring import Ring, format_ring, mp_enqueue, sc_dequeue
 
 LARGEST: int = 1 << 20
@@ -31,22 +31,12 @@ class RingQueue(Queue):
 
 
 @inline
-def _bytes(vector, count):
-    total = 0
-    for i in range(count):
-        total += shift_right(load64(vector + (i << 3)), 48)
-    return total
-
-
-@inline
 def receive(queue, cache, vector, room):
     """What was sent to the ring, oldest first."""
     record = RingQueue(queue)
     got = sc_dequeue(record.ring, vector, room)
     if got:
-        record.packets += got
-        record.bytes += _bytes(vector, got)
-        record.calls += 1
+        count_burst(record, got, bytes_of(Cache(cache).cells, vector, got))
     return got
 
 
@@ -54,14 +44,11 @@ def receive(queue, cache, vector, room):
 def transmit(queue, cache, vector, count):
     """As many as fit."""
     record = RingQueue(queue)
-    total = _bytes(vector, count)
+    cells = Cache(cache).cells
+    total = bytes_of(cells, vector, count)  # now: once sent, somebody else may change them
     sent = mp_enqueue(record.ring, vector, count)
     if sent:
-        for i in range(sent, count):
-            total -= shift_right(load64(vector + (i << 3)), 48)
-        record.packets += sent
-        record.bytes += total
-        record.calls += 1
+        count_burst(record, sent, total - bytes_of(cells, vector + (sent << 3), count - sent))
     return sent
 
 
