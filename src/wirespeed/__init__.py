@@ -10,33 +10,75 @@ The names a program needs::
     ws.Header, ws.be16(0), ...   protocols of one's own
     ws.counter(), ws.per_worker(), ws.Lpm4()
                                  state that nodes hold and Python reads while they run
+
+A name is imported when it is first used: ``wirespeed doctor`` starts without loading a compiler.
 """
 
-from wirespeed.engine.engine import Engine
-from wirespeed.engine.report import Report
-from wirespeed.engine.run import run
-from wirespeed.errors import WirespeedError
-from wirespeed.graph.graph import Graph
-from wirespeed.graph.node import Node, node
-from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
-from wirespeed.mem.state import Counter, PerWorker
-from wirespeed.ports.port import Port, port
-from wirespeed.tables.lpm import Lpm4
-from wirespeed.tables.tally import Tally
-from wirespeed.wire.arp import Arp
-from wirespeed.wire.ethernet import Ethernet
-from wirespeed.wire.header import Header
-from wirespeed.wire.icmp import Icmp, Icmp6
-from wirespeed.wire.ipv4 import Ipv4
-from wirespeed.wire.ipv6 import Ipv6
-from wirespeed.wire.tcp import Tcp
-from wirespeed.wire.udp import Udp
-from wirespeed.wire.vlan import Vlan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-counter = Counter
-per_worker = PerWorker
+if TYPE_CHECKING:
+    from wirespeed.engine.engine import Engine
+    from wirespeed.engine.report import Report
+    from wirespeed.engine.run import run
+    from wirespeed.errors import WirespeedError
+    from wirespeed.graph.graph import Graph
+    from wirespeed.graph.node import Node, node
+    from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
+    from wirespeed.mem.state import Counter, PerWorker
+    from wirespeed.mem.state import Counter as counter
+    from wirespeed.mem.state import PerWorker as per_worker
+    from wirespeed.ports.port import Port, port
+    from wirespeed.tables.lpm import Lpm4
+    from wirespeed.tables.tally import Tally
+    from wirespeed.wire.arp import Arp
+    from wirespeed.wire.ethernet import Ethernet
+    from wirespeed.wire.header import Header
+    from wirespeed.wire.icmp import Icmp, Icmp6
+    from wirespeed.wire.ipv4 import Ipv4
+    from wirespeed.wire.ipv6 import Ipv6
+    from wirespeed.wire.tcp import Tcp
+    from wirespeed.wire.udp import Udp
+    from wirespeed.wire.vlan import Vlan
 
 __version__ = "0.1.0"
+
+_PLACES: dict[str, str] = {
+    "engine.engine": "Engine",
+    "engine.report": "Report",
+    "engine.run": "run",
+    "errors": "WirespeedError",
+    "graph.graph": "Graph",
+    "graph.node": "Node node",
+    "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
+    "mem.state": "Counter PerWorker counter per_worker",
+    "ports.port": "Port port",
+    "tables.lpm": "Lpm4",
+    "tables.tally": "Tally",
+    "wire.arp": "Arp",
+    "wire.ethernet": "Ethernet",
+    "wire.header": "Header",
+    "wire.icmp": "Icmp Icmp6",
+    "wire.ipv4": "Ipv4",
+    "wire.ipv6": "Ipv6",
+    "wire.tcp": "Tcp",
+    "wire.udp": "Udp",
+    "wire.vlan": "Vlan",
+}
+_HOME = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wirespeed' has no attribute {name!r}")
+    value = getattr(import_module(f"wirespeed.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
+
 
 __all__ = [
     "Arp", "Counter", "Engine", "Ethernet", "Graph", "Header", "Icmp", "Icmp6", "Ipv4", "Ipv6", "Lpm4", "Node",

@@ -35,15 +35,16 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Entry of ``wirespeed``: an error of ours is one message and exit code 2.
 
-    SIGTERM unwinds as SIGINT does, so that peers are ended and temporary folders go; what runs a graph takes
-    both signals over meanwhile.
+    SIGINT and SIGTERM unwind, so that peers are ended and temporary folders go, also where a shell started us with
+    SIGINT ignored; what runs a graph takes both signals over meanwhile.
     """
     _register()
-    before = signal.signal(signal.SIGTERM, _end)
+    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return app(arguments)
     except WirespeedError as error:
         print(f"wirespeed: {error}", file=sys.stderr)
         sys.exit(2)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -82,6 +82,9 @@ class Counter:
         return f"<counter {self.name}: {self.value}>"
 
 
+counter = Counter
+
+
 class PerWorker:
     """Variables of which each worker has its own. Made by ``ws.per_worker(name=initial, ...)``."""
 
@@ -143,3 +146,6 @@ class PerWorker:
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)}" for name in self._names)
         return f"<per worker: {shown}>"
+
+
+per_worker = PerWorker
