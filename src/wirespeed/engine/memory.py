@@ -105,7 +105,7 @@ class EngineMemory:
             record.workers, record.channels, record.toeplitz = workers, self.channels, toeplitz
             record.rings, record.owners = places["rings"], places["owners"]
             record.spreads, record.wakeups = places["spreads"], places["wakeups"]
-            record.keep_port = 1
+            record.keep_port = int(self.plan.asks_port)
 
     def in_flight(self) -> int:
         """Packets on their way between workers."""

@@ -37,7 +37,6 @@ _BUILTINS = frozenset({"abs", "bool", "int", "len", "max", "min", "range", "divm
 class Captured:
     """Everything one generated module takes from outside, under the names it uses inside."""
 
-    constants: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
     states: dict[str, Any] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)  # name in the module: source text

@@ -62,7 +62,9 @@ class Draft:
                 self.prefetches[node] = f"{name}_prefetch"
                 source = plain(node.prefetch, node.name)
                 rename(source, node.prefetch, node.name, f"{name}_prefetch", self.captured)
-        self.marks = any("mark" in touched for touched in self.captured.touches.values())
+        touched = set().union(*self.captured.touches.values())
+        self.marks = "mark" in touched
+        self.plan.asks_port = "port" in touched
         for state in self.captured.states:
             self.plan.bind(state)
 

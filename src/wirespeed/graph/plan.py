@@ -40,6 +40,7 @@ class Plan:
     exits: dict[Node, list[Exit]] = field(default_factory=dict)
     counters: int = 0
     bindings: dict[Any, int] = field(default_factory=dict)
+    asks_port: bool = True  # whether some node may read ``pkt.port``; known once the nodes were read
 
     def vector(self, place: Any) -> int:
         """Index of the vector that leads to a region or a port; the last one collects drops."""
