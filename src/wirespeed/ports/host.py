@@ -101,6 +101,8 @@ class Host(Port):
             record.wake = base + _LINE if received else self._asleep
             record.eventfd = self._sent if received else self._readable
         host_path.declare_asleep(self._asleep)
+        # What poll and send will need is compiled now, not when somebody waits for an answer.
+        pool.release(self._vector, pool.take(self._vector, 1))
 
     def descriptors(self, queue: int) -> list[int]:
         return [self._sent]
