@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from wirespeed.graph.handoff import Handoff, handoff_bytes, ring_size
 from wirespeed.graph.layout import BINDINGS, RCU_SLOT, VECTOR_STRIDE, Worker
 from wirespeed.graph.plan import Plan
-from wirespeed.graph.support import PROFILE_BYTES
+from wirespeed.graph.support import profile_bytes
 from wirespeed.jit import load64, store64
 from wirespeed.mem.region import Region
 from wirespeed.sync.rcu import format_slot
 from wirespeed.sync.ring import Ring, format_ring
-
-_MAX_BINDINGS = 384
-_MAX_POLLED = 64
 
 
 def _round(size: int, to: int = 128) -> int:
@@ -39,18 +36,21 @@ class EngineMemory:
     """The region of an engine.
 
     Args:
-        plan: how many vectors and counters there are.
+        plan: the graph, its ports open, as built: how many vectors, counters, bindings and descriptors there are.
         workers: how many workers.
     """
 
     def __init__(self, plan: Plan, workers: int) -> None:
         self.plan = plan
+        graph = plan.graph
+        places = len(graph.sources) + len(plan.order) + len(graph.sinks)
+        polled = 1 + sum(len(port.descriptors(queue)) for port in graph.sources for queue in range(len(port.rx)))
         sizes = [
-            _round(BINDINGS + 8 * _MAX_BINDINGS),
+            _round(BINDINGS + 8 * len(plan.bindings)),
             _round(8 * max(plan.counters, 1)),
             _round((len(plan.order) + len(plan.graph.sinks) + 2) * VECTOR_STRIDE),  # enough for every shape
-            _round(PROFILE_BYTES),
-            _round(8 * _MAX_POLLED),
+            _round(profile_bytes(places)),
+            _round(8 * polled),
             _round(handoff_bytes(workers)),
         ]
         channels = len(plan.graph.sources) + len(plan.graph.sinks) if workers > 1 else 0

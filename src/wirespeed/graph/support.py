@@ -20,20 +20,24 @@ from wirespeed.mem.pool import Cache, release
 from wirespeed.ports.queue import Queue
 from wirespeed.sync.rcu import offline, online
 
-PROFILE_SLOT: int = 32
-"""Bytes a place has in the profile: cycles, instructions, packets, calls."""
-
-_SAMPLE = 64 * PROFILE_SLOT  # where perf's group is read to, behind the slots
-PROFILE_BYTES: int = _SAMPLE + 256
-"""Bytes of a worker's profile."""
+_PROFILE_SLOT = 32  # a place's cycles, instructions, packets, calls
+_PROFILE_SLOTS = 256  # before them: what perf's group was read to, and its values at the last mark
 
 _ASLEEP: int = Worker.asleep.offset
 _DRAINED: int = Worker.drained.offset
 _REVENTS = 6  # of struct pollfd
 _CYCLES, _INSTRUCTIONS = 24, 32  # in what eal.perf reads: how many, enabled, running, cycles, instructions
 
-MAX_PLACES: int = 64
-"""How many ports and nodes a profile can tell apart."""
+
+def profile_bytes(places: int) -> int:
+    """Bytes of a worker's profile for so many ports and nodes."""
+    return _PROFILE_SLOTS + places * _PROFILE_SLOT
+
+
+@inline
+def profile_slot(profile, slot):  # type: ignore[no-untyped-def]
+    """Address of a place's four words."""
+    return profile + _PROFILE_SLOTS + slot * _PROFILE_SLOT
 
 
 @cold
@@ -74,9 +78,9 @@ def begin(work):  # type: ignore[no-untyped-def]
     """Profile: what follows is charged to the next :func:`mark`."""
     worker = Worker(work)
     if worker.perf_fd >= 0:
-        read(worker.perf_fd, worker.profile + _SAMPLE, 64)
-        store64(worker.profile + _SAMPLE + 128, load64(worker.profile + _SAMPLE + _CYCLES))
-        store64(worker.profile + _SAMPLE + 136, load64(worker.profile + _SAMPLE + _INSTRUCTIONS))
+        read(worker.perf_fd, worker.profile, 64)
+        store64(worker.profile + 128, load64(worker.profile + _CYCLES))
+        store64(worker.profile + 136, load64(worker.profile + _INSTRUCTIONS))
     worker.mark = cycles()
 
 
@@ -87,11 +91,11 @@ def mark(work, slot, packets):  # type: ignore[no-untyped-def]
     spent = cycles() - worker.mark
     instructions = 0
     if worker.perf_fd >= 0:
-        sample = worker.profile + _SAMPLE
+        sample = worker.profile
         read(worker.perf_fd, sample, 64)
         spent = load64(sample + _CYCLES) - load64(sample + 128)
         instructions = load64(sample + _INSTRUCTIONS) - load64(sample + 136)
-    at = worker.profile + slot * PROFILE_SLOT
+    at = profile_slot(worker.profile, slot)
     store64(at, load64(at) + spent)
     store64(at + 8, load64(at + 8) + instructions)
     store64(at + 16, load64(at + 16) + packets)

@@ -8,7 +8,7 @@ milliseconds now and then, while the fused loop does the work. Its nodes cost a 
 from dataclasses import dataclass
 
 from wirespeed.engine.engine import Engine
-from wirespeed.graph.support import PROFILE_SLOT
+from wirespeed.graph.support import profile_slot
 from wirespeed.jit import load64
 
 
@@ -50,7 +50,7 @@ def places(engine: Engine) -> list[Place]:
         totals = [0, 0, 0]
         for memory in engine.memory.workers:
             for word in range(3):
-                totals[word] += load64(memory.profile + slot * PROFILE_SLOT + 8 * word)
+                totals[word] += load64(profile_slot(memory.profile, slot) + 8 * word)
         cycles, instructions, packets = totals
         if packets:
             counted = instructions / packets if engine.counts_instructions else None

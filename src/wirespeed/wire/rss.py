@@ -2,10 +2,13 @@
 
 Toeplitz over addresses and ports (Microsoft, "RSS hashing types"): UDP and TCP by four-tuple, other IP by
 addresses. Every fragment hashes by addresses alone, the first one too, so that a packet cut in pieces stays
-in order. What is not IP hashes to 0.
+in order; so does IPv6 with extension headers, of which the fragment header is one. What is not IP hashes to 0.
 """
 
 from wirespeed.jit import inline
+from wirespeed.wire.ipv6 import Ipv6
+
+_IPV6_BYTES: int = Ipv6.SIZE
 
 
 @inline
@@ -26,7 +29,7 @@ def flow_hash(pkt, toeplitz):  # type: ignore[no-untyped-def]
             dport = 0
         value = toeplitz.hash_v4(pkt.ipv4.src, pkt.ipv4.dst, sport, dport)
     elif pkt.ipv6:
-        if pkt.ipv6.next_header == 44:  # a fragment header directly behind: by addresses
+        if pkt.l4 != pkt.ipv6.address + _IPV6_BYTES:  # extension headers, such as a fragment's: by addresses
             sport = 0
             dport = 0
         value = toeplitz.hash_v6(pkt.ipv6.src, pkt.ipv6.dst, sport, dport)
