@@ -18,11 +18,13 @@ stopping anybody. A node uses the object by name; the loop gets its address::
 
 import keyword
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 from wirespeed.errors import TableError
 from wirespeed.jit import View, fields, le64
 from wirespeed.mem.region import Region
+from wirespeed.mem.shared import Shared
 
 MAX_WORKERS: int = 64
 """Workers that can have state of their own."""
@@ -41,20 +43,27 @@ class CounterView(View):
         self.count += amount
 
 
-class Counter:
-    """A number that nodes add to. Made by ``ws.counter()``."""
+@dataclass(frozen=True)
+class CounterStats:
+    """The sum, and what each worker counted."""
+
+    value: int
+    by_worker: tuple[int, ...]
+
+
+class Counter(Shared):
+    """A number that nodes add to. Made by ``ws.counter()``; with a name, other processes can attach it."""
 
     View = CounterView
+    KIND = "counter"
+    stride = _LINE
 
-    def __init__(self, name: str = "counter") -> None:
-        self.name = name
-        self._region = Region(MAX_WORKERS * _LINE, f"wirespeed-{name}"[:100], huge=False)
-        weakref.finalize(self, self._region.close)  # an engine that runs with it also holds it
-        self.address = self._region.address
-        self.stride = _LINE
+    def __init__(self, name: str | None = None) -> None:
+        self._create(MAX_WORKERS * _LINE, name)
 
     def add(self, amount: int = 1) -> None:
         """Count, from plain Python (a trace): as worker 0."""
+        self._check_writable()
         CounterView(self.address).add(amount)
 
     @property
@@ -70,8 +79,14 @@ class Counter:
             counts.pop()
         return counts
 
+    def stats(self) -> CounterStats:
+        """The count now."""
+        by_worker = self.by_worker
+        return CounterStats(sum(by_worker), tuple(by_worker))
+
     def reset(self) -> None:
         """Back to zero. What workers add at the same moment may be lost."""
+        self._check_writable()
         for index in range(MAX_WORKERS):
             CounterView(self.address + index * _LINE).count = 0
 
