@@ -93,6 +93,7 @@ class Shared:
     parameters: dict[str, Any]
     owner: int
     writable: bool
+    _finalizer: "weakref.finalize[Any, Any]"
 
     def _create(self, size: int, name: str | None, *, huge: bool | None = None, **parameters: Any) -> None:
         """Get ``size`` bytes of zeros; list them if there is a ``name``. ``huge``: from 1 MiB on, unless said."""
