@@ -25,7 +25,7 @@ def one(value):
 
 @kernel
 def two(a, b):
-    return jit.add(a, b), jit.multiply(a, b), jit.shift_right(a, b & 63)
+    return jit.add(a, b), jit.multiply(a, b), jit.shift_right(a, b & 63), jit.multiply_high(a, b)
 
 
 def twins(value):
@@ -55,13 +55,18 @@ def test_one_argument_at_the_edges(value):
 @example(-1, 63)
 @example(-1, 0)
 def test_two_arguments(a, b):
-    assert two(a, b) == (jit.add(a, b), jit.multiply(a, b), jit.shift_right(a, b & 63))
+    assert two(a, b) == (
+        jit.add(a, b),
+        jit.multiply(a, b),
+        jit.shift_right(a, b & 63),
+        jit.multiply_high(a, b),
+    )
 
 
 def test_literally():
     assert one(0x0102030405060708) == (0x0807, 0x08070605, 0x0807060504030201, 13, 3, 7)
     assert one(0) == (0, 0, 0, 0, 64, 64)
-    assert two(-1, 60) == (59, -60, 15)
+    assert two(-1, 60) == (59, -60, 15, 59)
     assert two(1 << 62, 1 << 62)[0] == -(1 << 63)  # wraps
 
 
@@ -70,3 +75,9 @@ def test_signed64_is_what_a_register_holds(value):
     assert jit.signed64(value) == value
     assert jit.signed64(value + (1 << 64)) == value
     assert jit.signed64(value - (1 << 64)) == value
+
+
+def test_multiply_high_is_unsigned():
+    assert two(-1, -1)[3] == -2  # (2^64 - 1)^2 = 2^128 - 2 * 2^64 + 1
+    assert two(1 << 62, 4)[3] == 1
+    assert two(-(1 << 63), 10)[3] == 5  # half of range(10)

@@ -25,6 +25,7 @@ from wirespeed.jit.bits import (
     bswap64,
     leading_zeros,
     multiply,
+    multiply_high,
     popcount,
     shift_right,
     signed64,
@@ -32,6 +33,7 @@ from wirespeed.jit.bits import (
 )
 from wirespeed.jit.cache import DIRECTORY as CACHE_DIRECTORY
 from wirespeed.jit.clock import tsc
+from wirespeed.jit.crc32c import crc32c_byte, crc32c_half, crc32c_word
 from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_function
 from wirespeed.jit.fields import be16, be32, be64, bits, ipv6, le16, le32, le64, mac, u8
 from wirespeed.jit.local import Local, slot, word
@@ -75,6 +77,9 @@ __all__ = [
     "compare_exchange",
     "copy",
     "copy64",
+    "crc32c_byte",
+    "crc32c_half",
+    "crc32c_word",
     "cycles",
     "exchange",
     "fence",
@@ -97,6 +102,7 @@ __all__ = [
     "mac",
     "move",
     "multiply",
+    "multiply_high",
     "pause",
     "popcount",
     "prefetch",
