@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wirespeed.graph.graph import Graph
     from wirespeed.graph.node import Node, node
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
+    from wirespeed.mem.shared import Shared, attach
     from wirespeed.mem.state import Counter, PerWorker
     from wirespeed.mem.state import Counter as counter
     from wirespeed.mem.state import PerWorker as per_worker
@@ -51,6 +52,7 @@ _PLACES: dict[str, str] = {
     "graph.graph": "Graph",
     "graph.node": "Node node",
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
+    "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
     "tables.lpm": "Lpm4",
@@ -81,8 +83,44 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Arp", "Counter", "Engine", "Ethernet", "Graph", "Header", "Icmp", "Icmp6", "Ipv4", "Ipv6", "Lpm4", "Node",
-    "PerWorker", "Port", "Report", "Tally", "Tcp", "Udp", "Vlan", "WirespeedError", "be16", "be32", "be64", "bits",
-    "counter", "inline", "ipv6", "kernel", "le16", "le32", "le64", "mac", "node", "per_worker", "port", "prefetch",
-    "run", "u8",
-]  # fmt: skip
+    "Arp",
+    "Counter",
+    "Engine",
+    "Ethernet",
+    "Graph",
+    "Header",
+    "Icmp",
+    "Icmp6",
+    "Ipv4",
+    "Ipv6",
+    "Lpm4",
+    "Node",
+    "PerWorker",
+    "Port",
+    "Report",
+    "Shared",
+    "Tally",
+    "Tcp",
+    "Udp",
+    "Vlan",
+    "WirespeedError",
+    "attach",
+    "be16",
+    "be32",
+    "be64",
+    "bits",
+    "counter",
+    "inline",
+    "ipv6",
+    "kernel",
+    "le16",
+    "le32",
+    "le64",
+    "mac",
+    "node",
+    "per_worker",
+    "port",
+    "prefetch",
+    "run",
+    "u8",
+]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_text
+import re
 import threading
 import time
 from contextlib import nullcontext
@@ -48,6 +49,7 @@ def command(
             symmetric=engine_config.symmetric,
             burst=engine_config.burst,
             cells=engine_config.cells,
+            name=_name(file),
         )
     with Interruptible() as signals:
         app.attach(engine)
@@ -66,6 +68,11 @@ def command(
         console.print(_told(facts), markup=False)
     if report.faults:
         raise typer.Exit(2)
+
+
+def _name(file: Path) -> str:
+    """What other processes find it by: the file's name, in letters that a name can have."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", file.stem).strip("-._")[:48] or "graph"
 
 
 def _ready(app: "RouterApp", engine: "Engine") -> str:

@@ -44,6 +44,7 @@ class Engine:
         shape: ``fused`` or ``split`` (every node by itself); the packets are the same.
         counters: events the hardware counts for each worker while it profiles (see :mod:`wirespeed.eal.perf`).
         progress: told what is being compiled.
+        name: under which ``wirespeed inspect`` and other processes find its counters while it runs.
 
     Raises:
         WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile. Nothing has moved.
@@ -61,6 +62,7 @@ class Engine:
         shape: str = FUSED,
         counters: tuple[Event, ...] = (),
         progress: Callable[[str], None] | None = None,
+        name: str | None = None,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise WirespeedError(f"workers={workers} must be 1 to {MAX_WORKERS}")
@@ -81,8 +83,8 @@ class Engine:
         try:
             self._open_ports()
             self.built: Built = build(self.plan, progress)
-            self.memory = EngineMemory(self.plan, workers)
-            self._closing.append(self.memory.region.close)
+            self.memory = EngineMemory(self.plan, workers, name)
+            self._closing.append(self.memory.close)
             self.workers = self._make_workers(symmetric, spins, counters)
             for port in graph.ports:
                 port.begin()

@@ -11,7 +11,7 @@ from wirespeed.graph.layout import BINDINGS, RCU_SLOT, VECTOR_STRIDE, Worker
 from wirespeed.graph.plan import Plan
 from wirespeed.graph.support import profile_bytes
 from wirespeed.jit import load64, store64
-from wirespeed.mem.region import Region
+from wirespeed.mem.shared import Shared
 from wirespeed.sync.rcu import format_slot
 from wirespeed.sync.ring import Ring, format_ring
 
@@ -32,15 +32,31 @@ class WorkerMemory:
     handoff: int
 
 
-class EngineMemory:
-    """The region of an engine.
+@dataclass(frozen=True)
+class GraphStats:
+    """What a running graph has done: packets by node and door, turns of all workers' loops, how many sleep now."""
+
+    nodes: dict[str, dict[str, int]]
+    drops: dict[str, dict[str, int]]
+    workers: int
+    loops: int
+    asleep: int
+    memory_bytes: int
+    pages: str
+
+
+class EngineMemory(Shared):
+    """The region of an engine; with a name, another process sees the graph's counters by it.
 
     Args:
         plan: the graph, its ports open, as built: how many vectors, counters, bindings and descriptors there are.
         workers: how many workers.
+        name: under which other processes attach it.
     """
 
-    def __init__(self, plan: Plan, workers: int) -> None:
+    KIND = "graph"
+
+    def __init__(self, plan: Plan, workers: int, name: str | None = None) -> None:
         self.plan = plan
         graph = plan.graph
         places = len(graph.sources) + len(plan.order) + len(graph.sinks)
@@ -59,7 +75,15 @@ class EngineMemory:
         slots = ring_size(workers, plan.burst)
         ring_bytes = _round(Ring.bytes_needed(slots))
         rings = channels * workers * ring_bytes
-        self.region = Region(workers * each + tables + rings, "wirespeed-engine")
+        self._create(
+            workers * each + tables + rings,
+            name,
+            huge=True,
+            records=[index * each for index in range(workers)],
+            counters=[index * each + sizes[0] for index in range(workers)],
+            outputs={node.name: {e.door or "default": e.counter for e in plan.outputs(node)} for node in plan.order},
+            drops={node.name: {e.door: e.counter for e in plan.drops(node)} for node in plan.order},
+        )
         self.workers: list[WorkerMemory] = []
         for index in range(workers):
             at = self.region.address + index * each
@@ -113,4 +137,14 @@ class EngineMemory:
 
     def count(self, counter: int) -> int:
         """A counter of the plan, all workers together."""
-        return sum(load64(memory.counters + 8 * counter) for memory in self.workers)
+        return sum(load64(self.address + offset + 8 * counter) for offset in self.parameters["counters"])
+
+    def stats(self) -> GraphStats:
+        """The counters now; also from another process."""
+        records = [Worker(self.address + offset) for offset in self.parameters["records"]]
+        outputs, drops = (
+            {node: {door: self.count(counter) for door, counter in doors.items()} for node, doors in table.items()}
+            for table in (self.parameters["outputs"], self.parameters["drops"])
+        )
+        loops, asleep = sum(record.loops for record in records), sum(record.asleep for record in records)
+        return GraphStats(outputs, drops, len(records), loops, asleep, self.memory_bytes, self.pages)

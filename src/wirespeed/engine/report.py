@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wirespeed.graph.node import DEFAULT, Node
+from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
 from wirespeed.ports.port import Port, PortStats
 
@@ -128,13 +128,8 @@ def take_report(
 
 
 def _node(plan: Plan, node: Node, count: Callable[[int], int]) -> NodeReport:
-    outputs, drops = {}, {}
-    for exit_ in plan.exits[node]:
-        if exit_.door in node.drops:
-            drops[exit_.door] = count(exit_.counter)
-        elif exit_.door != DEFAULT or exit_.target is not None:
-            outputs[exit_.door] = count(exit_.counter)
-    return NodeReport(node.name, outputs, drops)
+    outputs = {exit_.door: count(exit_.counter) for exit_ in plan.outputs(node)}
+    return NodeReport(node.name, outputs, {exit_.door: count(exit_.counter) for exit_ in plan.drops(node)})
 
 
 def _by_name(stats: dict[Port, PortStats]) -> dict[str, PortStats]:

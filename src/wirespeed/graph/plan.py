@@ -55,6 +55,14 @@ class Plan:
         """How many vectors a worker has; the last is scratch for handing over."""
         return len(self.entries) + len(self.graph.sinks) + 2
 
+    def outputs(self, node: Node) -> list[Exit]:
+        """The doors by which packets go on; the default one only if it leads somewhere."""
+        return [e for e in self.exits[node] if e.door not in node.drops and (e.door != DEFAULT or e.target is not None)]
+
+    def drops(self, node: Node) -> list[Exit]:
+        """The doors by which packets are dropped."""
+        return [e for e in self.exits[node] if e.door in node.drops]
+
     def bind(self, key: Any) -> int:
         """Index of the binding of ``("rx", port)``, ``("tx", port)`` or a captured state's name."""
         return self.bindings.setdefault(key, len(self.bindings))

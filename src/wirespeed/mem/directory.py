@@ -18,6 +18,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}")
 class Entry(msgspec.Struct, frozen=True):
     """One object that can be attached.
 
-    ``born`` is when its process started, in clock ticks since boot; ``inode`` tells the memory from whatever the
-    descriptor number may lead to later; ``parameters`` is what its class needs to know beside the memory itself.
+    ``home`` is where its class is, ``module:name``; ``born`` is when its process started, in clock ticks since boot;
+    ``inode`` tells the memory from whatever the descriptor number may lead to later; ``parameters`` is what its class
+    needs to know beside the memory itself.
     """
 
     name: str
     kind: str
     version: int
+    home: str
     pid: int
     born: int
     fd: int
@@ -51,6 +54,18 @@ class Entry(msgspec.Struct, frozen=True):
 def folder() -> Path:
     """Where this user's processes list what they have."""
     return Path(os.environ.get("WIRESPEED_RUN") or f"/dev/shm/wirespeed-{os.geteuid()}")
+
+
+def _own_folder() -> Path:
+    """The same, once it is certain that nobody else can write there. Raises ArenaError."""
+    place = folder()
+    try:
+        status = os.lstat(place)
+    except FileNotFoundError:
+        return place
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ArenaError(f"{place} can be written by others: remove it, or set WIRESPEED_RUN to a folder of yours")
+    return place
 
 
 def check_name(name: str) -> None:
@@ -78,9 +93,10 @@ def publish(entry: Entry) -> None:
         ArenaError: a bad name, or the directory cannot be written.
     """
     check_name(entry.name)
-    path = folder() / str(entry.pid) / f"{entry.name}.json"
+    path = _own_folder() / str(entry.pid) / f"{entry.name}.json"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         _sweep_own(path.parent, entry.born)
         fresh = path.with_suffix(".new")
         fresh.write_bytes(msgspec.json.encode(entry))
@@ -102,14 +118,14 @@ def withdraw(pid: int, name: str, inode: int) -> None:
 
 
 def entries() -> Iterator[Entry]:
-    """What can be attached now, by process and name; what dead processes left is swept."""
-    try:
-        places = sorted(folder().iterdir(), key=lambda place: int(place.name) if place.name.isdigit() else 0)
-    except OSError:
-        return
-    for place in places:
-        if not place.name.isdigit():
-            continue
+    """What can be attached now, by process and name; what dead processes left is swept.
+
+    Raises:
+        ArenaError: others can write where this user's processes list what they have.
+    """
+    here = _own_folder()
+    places = [place for place in here.iterdir() if place.name.isdigit()] if here.is_dir() else []
+    for place in sorted(places, key=lambda place: int(place.name)):
         born = birth(int(place.name))
         for path in sorted(place.glob("*.json")):
             entry = _read(path)

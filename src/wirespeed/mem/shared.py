@@ -16,6 +16,8 @@ The memory lives until its last user closes it: whoever has attached it goes on 
 :attr:`Shared.alive` says that nobody keeps it up to date any more.
 """
 
+import importlib
+import operator
 import os
 import select
 import weakref
@@ -120,8 +122,9 @@ class Shared:
         born = directory.birth(self.owner)
         assert born is not None  # this process runs
         region, inode = self.region, os.fstat(self.region.fd).st_ino
+        home = f"{type(self).__module__}:{type(self).__qualname__}"
         return directory.Entry(
-            self.name, self.KIND, self.VERSION, self.owner, born, region.fd, inode, region.size, region.kind,
+            self.name, self.KIND, self.VERSION, home, self.owner, born, region.fd, inode, region.size, region.kind,
             self.parameters,
         )  # fmt: skip
 
@@ -207,6 +210,36 @@ class Shared:
         self.close()
 
 
+def attach(name: str, pid: int | None = None, writable: bool = False) -> Any:
+    """The object called ``name`` of a running process, whatever it is. Made by ``ws.attach()``.
+
+    Args:
+        name: as it was created.
+        pid: whose, if several processes have one.
+        writable: to change it too; only kinds that take many writers allow it.
+
+    Raises:
+        ArenaError: there is none, its class is not known here, or it cannot be opened.
+    """
+    entry = directory.find(name, pid)
+    return class_of(entry).attach(name, entry.pid, writable)
+
+
+def class_of(entry: directory.Entry) -> type[Shared]:
+    """The class of a listed object. Raises ArenaError: it cannot be imported, or is no such class."""
+    module, _, path = entry.home.partition(":")
+    try:
+        found = operator.attrgetter(path)(importlib.import_module(module))
+    except (ImportError, AttributeError):
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Shared)):
+        raise ArenaError(
+            f"{entry.name!r} of process {entry.pid} is a {entry.kind}, and {entry.home} cannot be imported here: "
+            "run the same program or release in both"
+        )
+    return found
+
+
 def _retire(region: Region, entry: directory.Entry) -> None:
     if os.getpid() == entry.pid:  # not a child that inherited it
         directory.withdraw(entry.pid, entry.name, entry.inode)
@@ -218,4 +251,4 @@ def _detach(region: Attached, pidfd: int) -> None:
     os.close(pidfd)
 
 
-__all__ = ["Attached", "Shared"]
+__all__ = ["Attached", "Shared", "attach", "class_of"]

@@ -20,9 +20,9 @@ and what comes after the table is full goes to ``overflow``.
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import dataclass
 from heapq import nlargest
 from operator import itemgetter
-from types import TracebackType
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
 from wirespeed.jit import View, le64, load64, shift_right, store64, store_release
-from wirespeed.mem.region import Region
+from wirespeed.mem.shared import Shared
 from wirespeed.tables.seed import SEED, mix
 
 _RECORD = 128
@@ -86,7 +86,19 @@ class TallyView(View):
         return 0
 
 
-class Tally:
+@dataclass(frozen=True)
+class TallyStats:
+    """How full a tally is: different ``keys`` over all workers, what each may hold, what found no place."""
+
+    keys: int
+    capacity: int
+    workers: int
+    overflow: int
+    memory_bytes: int
+    pages: str
+
+
+class Tally(Shared):
     """Counts of up to ``capacity`` different keys a worker.
 
     Iterating gives (key, count), so ``dict(tally)`` is a snapshot. Keys are int64.
@@ -94,7 +106,7 @@ class Tally:
     Args:
         capacity: keys each worker may hold; 32 to 64 bytes for each.
         workers: how many count. Worker ``i`` uses ``View(address + i * stride)``.
-        name: shown in /proc/self/maps and errors.
+        name: under which other processes can attach it; ``tally`` in errors without one.
 
     Raises:
         TableError: capacity or workers out of range.
@@ -102,23 +114,26 @@ class Tally:
     """
 
     View: ClassVar[type[TallyView]] = TallyView
+    KIND = "tally"
 
-    def __init__(self, capacity: int, workers: int = 1, name: str = "tally") -> None:
+    def __init__(self, capacity: int, workers: int = 1, name: str | None = None) -> None:
         if not 1 <= capacity <= MAX_CAPACITY:
-            raise TableError(f"{name}: capacity {capacity} is not 1 to {MAX_CAPACITY}")
+            raise TableError(f"{name or self.KIND}: capacity {capacity} is not 1 to {MAX_CAPACITY}")
         if workers < 1:
-            raise TableError(f"{name}: {workers} workers cannot count: 1 or more")
-        self.name, self.capacity, self.workers = name, capacity, workers
+            raise TableError(f"{name or self.KIND}: {workers} workers cannot count: 1 or more")
         bits = max((2 * capacity - 1).bit_length(), 1)
-        self._slots = 1 << bits
-        self.stride = -(-(_RECORD + 16 * self._slots) // _RECORD) * _RECORD
-        size = self.stride * workers
-        self.region = Region(size, f"wirespeed-{name}", huge=size >= 1 << 20)
-        self.address = self.region.address
-        self._blocks = [TallyView(self.address + worker * self.stride) for worker in range(workers)]
-        for block in self._blocks:
-            block.capacity, block.mask, block.shift = capacity, self._slots - 1, 64 - bits
+        stride = -(-(_RECORD + (16 << bits)) // _RECORD) * _RECORD
+        self._create(stride * workers, name, workers=workers, stride=stride)
+        for worker in range(workers):
+            block = TallyView(self.address + worker * stride)
+            block.capacity, block.mask, block.shift = capacity, (1 << bits) - 1, 64 - bits
             block.seed0, block.seed1, block.seed2 = SEED
+        self._attached()
+
+    def _attached(self) -> None:
+        self.workers, self.stride = self.parameters["workers"], self.parameters["stride"]
+        self._blocks = [TallyView(self.address + worker * self.stride) for worker in range(self.workers)]
+        self.capacity, self._slots = self._blocks[0].capacity, self._blocks[0].mask + 1
 
     def prepare(self, workers: int) -> None:
         """The engine's question before a start: can so many workers count here?
@@ -133,6 +148,7 @@ class Tally:
 
     def add(self, key: int, n: int = 1) -> None:
         """Count in worker 0's block, when a node runs as plain Python."""
+        self._check_writable()
         self._blocks[0].add(key, n)
 
     def count(self, key: int) -> int:
@@ -167,17 +183,9 @@ class Tally:
         """What was added for keys that found no place, over all workers."""
         return int(sum(block.overflow for block in self._blocks))
 
-    def close(self) -> None:
-        """Give the memory back. No worker may count any more."""
-        self.region.close()
-
-    def __enter__(self) -> "Tally":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def stats(self) -> TallyStats:
+        """How full it is."""
+        return TallyStats(len(self), self.capacity, self.workers, self.overflow, self.memory_bytes, self.pages)
 
     def __repr__(self) -> str:
         return f"<Tally {self.name}: {len(self)} keys, overflow {self.overflow}>"
