@@ -20,12 +20,13 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, doctor, run
+    from wirespeed.cli import bench, demo, doctor, inspect, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
     app.command("doctor")(doctor.command)
+    app.command("inspect")(inspect.command)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
