@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wirespeed.graph.graph import Graph
     from wirespeed.graph.node import Node, node
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
+    from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
     from wirespeed.mem.shared import Shared, attach
     from wirespeed.mem.state import Counter, PerWorker
     from wirespeed.mem.state import Counter as counter
@@ -52,6 +53,7 @@ _PLACES: dict[str, str] = {
     "graph.graph": "Graph",
     "graph.node": "Node node",
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
+    "mem.locks": "RwLock SpinLock TicketLock",
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
@@ -98,9 +100,12 @@ __all__ = [
     "PerWorker",
     "Port",
     "Report",
+    "RwLock",
     "Shared",
+    "SpinLock",
     "Tally",
     "Tcp",
+    "TicketLock",
     "Udp",
     "Vlan",
     "WirespeedError",

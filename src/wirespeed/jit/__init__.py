@@ -35,6 +35,7 @@ from wirespeed.jit.cache import DIRECTORY as CACHE_DIRECTORY
 from wirespeed.jit.clock import tsc
 from wirespeed.jit.crc32c import crc32c_byte, crc32c_half, crc32c_word
 from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_function
+from wirespeed.jit.fences import fence_acquire, fence_release
 from wirespeed.jit.fields import be16, be32, be64, bits, ipv6, le16, le32, le64, mac, u8
 from wirespeed.jit.local import Local, slot, word
 from wirespeed.jit.memory import (
@@ -57,6 +58,7 @@ from wirespeed.jit.memory import (
     unregister,
     write_bytes,
 )
+from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.view import View
 
 __all__ = [
@@ -83,8 +85,12 @@ __all__ = [
     "cycles",
     "exchange",
     "fence",
+    "fence_acquire",
+    "fence_release",
     "fetch_add",
     "fill",
+    "getpid",
+    "gettid",
     "inline",
     "ipv6",
     "kernel",
@@ -109,6 +115,7 @@ __all__ = [
     "python_function",
     "read_bytes",
     "register",
+    "sched_yield",
     "shift_right",
     "signed64",
     "slot",
