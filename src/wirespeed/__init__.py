@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wirespeed.graph.node import Node, node
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
     from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
+    from wirespeed.mem.rings import Ring
     from wirespeed.mem.shared import Shared, attach
     from wirespeed.mem.state import Counter, PerWorker
     from wirespeed.mem.state import Counter as counter
@@ -54,6 +55,7 @@ _PLACES: dict[str, str] = {
     "graph.node": "Node node",
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
     "mem.locks": "RwLock SpinLock TicketLock",
+    "mem.rings": "Ring",
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
@@ -100,6 +102,7 @@ __all__ = [
     "PerWorker",
     "Port",
     "Report",
+    "Ring",
     "RwLock",
     "Shared",
     "SpinLock",

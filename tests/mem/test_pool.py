@@ -12,7 +12,7 @@ from wirespeed.jit import COMPILED, kernel, load64, pause, store64
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, blank, cell_of, header_of
 from wirespeed.mem.pool import BATCH, MAX_BURST, Cache, Pool, release, share, take, taken, untake
 from wirespeed.mem.region import Region
-from wirespeed.sync.ring import Ring, format_ring, sc_dequeue, sp_enqueue
+from wirespeed.sync.ring import RingView, format_ring, sc_dequeue, sp_enqueue
 
 PACKETS = 2_000_000 if COMPILED else 3_000
 
@@ -288,9 +288,9 @@ def run(*calls):
 
 def test_two_threads_exchange_cells(bench):
     """One only takes, the other only frees: cells travel back through the shared ring."""
-    with Region(Ring.bytes_needed(1024) + 2048, "test-ring", huge=False) as region:
+    with Region(RingView.bytes_needed(1024) + 2048, "test-ring", huge=False) as region:
         format_ring(region.address, 1024)
-        vectors = region.address + Ring.bytes_needed(1024)
+        vectors = region.address + RingView.bytes_needed(1024)
         sent, freed = run(
             (send, bench.pool.cache(0), region.address, vectors, PACKETS),
             (receive, bench.pool.cache(1), region.address, vectors + 512, PACKETS),

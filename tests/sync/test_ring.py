@@ -12,7 +12,7 @@ from wirespeed.errors import ArenaError
 from wirespeed.jit import COMPILED, fetch_add, kernel, load64, pause, store64
 from wirespeed.mem.region import Region
 from wirespeed.sync import ring as rings
-from wirespeed.sync.ring import Ring, format_ring, mc_dequeue, mp_enqueue, sc_dequeue, sp_enqueue
+from wirespeed.sync.ring import RingView, format_ring, mc_dequeue, mp_enqueue, sc_dequeue, sp_enqueue
 
 ELEMENTS = 20_000_000 if COMPILED else 2_000
 SIZE = 1024 if COMPILED else 16
@@ -40,7 +40,7 @@ def get_mc(ring, vector, count):
 
 @kernel
 def look(ring):
-    return rings.count(ring), rings.free(ring), Ring(ring).count, Ring(ring).free
+    return rings.count(ring), rings.free(ring), RingView(ring).count, RingView(ring).free
 
 
 @kernel
@@ -103,7 +103,7 @@ class Bench:
     """A ring and vectors for four threads."""
 
     def __init__(self, size=SIZE):
-        ring_bytes = Ring.bytes_needed(size)
+        ring_bytes = RingView.bytes_needed(size)
         self.region = Region(ring_bytes + 8 * 4096, "test-ring", huge=False)
         self.ring = self.region.address
         self.vectors = [self.region.address + ring_bytes + i * 4096 for i in range(8)]
@@ -151,7 +151,7 @@ def test_must_be_aligned(bench):
 
 
 def test_bytes_needed():
-    assert [Ring.bytes_needed(size) for size in (1, 16, 1024)] == [512, 512, 8576]
+    assert [RingView.bytes_needed(size) for size in (1, 16, 1024)] == [512, 512, 8576]
 
 
 @pytest.mark.parametrize("put", [put_sp, put_mp])
@@ -181,7 +181,7 @@ def test_control_code_uses_lists(bench):
 
 
 def test_scratch_is_the_slot_filled_next(bench):
-    ring = Ring(bench.ring)
+    ring = RingView(bench.ring)
     for value in range(SIZE):
         store64(ring.scratch, value)
         assert put_mp(bench.ring, ring.scratch, 1) == 1
@@ -194,7 +194,7 @@ def test_one_producer_one_consumer(bench):
         (consume, bench.ring, bench.vectors[1], ELEMENTS),
     )
     assert (sent, bad) == (ELEMENTS, 0)
-    assert Ring(bench.ring).count == 0
+    assert RingView(bench.ring).count == 0
 
 
 def test_two_producers_one_consumer(bench):
@@ -205,7 +205,7 @@ def test_two_producers_one_consumer(bench):
         (consume, bench.ring, bench.vectors[2], 2 * each),
     )
     assert bad == 0
-    assert Ring(bench.ring).count == 0
+    assert RingView(bench.ring).count == 0
 
 
 def test_two_producers_two_consumers(bench):
@@ -219,7 +219,7 @@ def test_two_producers_two_consumers(bench):
         (drain, bench.ring, bench.vectors[3], left),
     )
     assert first + second == each * (each - 1)
-    assert (Ring(bench.ring).count, load64(left)) == (0, 0)
+    assert (RingView(bench.ring).count, load64(left)) == (0, 0)
 
 
 class RingMachine(RuleBasedStateMachine):

@@ -13,7 +13,7 @@ from wirespeed.graph.support import profile_bytes
 from wirespeed.jit import load64, store64
 from wirespeed.mem.shared import Shared
 from wirespeed.sync.rcu import format_slot
-from wirespeed.sync.ring import Ring, format_ring
+from wirespeed.sync.ring import RingView, format_ring
 
 
 def _round(size: int, to: int = 128) -> int:
@@ -73,7 +73,7 @@ class EngineMemory(Shared):
         each = _round(sum(sizes), 4096)
         tables = _round(8 * channels * (workers + 2) + 24 * workers, 4096)
         slots = ring_size(workers, plan.burst)
-        ring_bytes = _round(Ring.bytes_needed(slots))
+        ring_bytes = _round(RingView.bytes_needed(slots))
         rings = channels * workers * ring_bytes
         self._create(
             workers * each + tables + rings,
@@ -133,7 +133,7 @@ class EngineMemory(Shared):
 
     def in_flight(self) -> int:
         """Packets on their way between workers."""
-        return sum(int(Ring(address).count) for address in self.rings)
+        return sum(int(RingView(address).count) for address in self.rings)
 
     def count(self, counter: int) -> int:
         """A counter of the plan, all workers together."""

@@ -16,7 +16,7 @@ from wirespeed.jit import View, cold, fence, fill, inline, le64, load64, load_re
 from wirespeed.jit.libc import write
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import MAX_BURST, Cache
-from wirespeed.sync.ring import Ring, mp_enqueue, sc_dequeue
+from wirespeed.sync.ring import RingView, mp_enqueue, sc_dequeue
 from wirespeed.tables.toeplitz import ToeplitzView
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_transport
@@ -78,7 +78,7 @@ def room(work, first, burst):  # type: ignore[no-untyped-def]
     least = burst * record.workers
     enough = True
     for index in range(first * record.workers, record.channels * record.workers):
-        if Ring(load64(record.rings + (index << 3))).free < least:
+        if RingView(load64(record.rings + (index << 3))).free < least:
             enough = False
     return enough
 
@@ -156,7 +156,7 @@ def gather(work, channel, vector, burst):  # type: ignore[no-untyped-def]
     """
     worker = Worker(work)
     ring = _ring(Handoff(worker.handoff), channel, worker.index)
-    if Ring(ring).count == 0:
+    if RingView(ring).count == 0:
         return 0
     worker.ended = 0
     return sc_dequeue(ring, vector, burst)
@@ -170,5 +170,5 @@ def pending(work):  # type: ignore[no-untyped-def]
     if worker.handoff != 0:
         record = Handoff(worker.handoff)
         for channel in range(record.channels):
-            count += Ring(_ring(record, channel, worker.index)).count
+            count += RingView(_ring(record, channel, worker.index)).count
     return count

@@ -24,7 +24,7 @@ from wirespeed.mem.descriptor import (
     header_of,
 )
 from wirespeed.mem.region import Region
-from wirespeed.sync.ring import Ring, format_ring, mc_dequeue, mp_enqueue
+from wirespeed.sync.ring import RingView, format_ring, mc_dequeue, mp_enqueue
 
 BATCH: int = 256
 """Cells moved between a worker's stack and the shared ring at once."""
@@ -202,7 +202,7 @@ class Pool:
             raise ArenaError(f"a pool of {cells} cells starves {workers} workers: give it at least {least}")
         self.size = 1 << (cells - 1).bit_length()
         self.workers = workers
-        ring_bytes = -(-Ring.bytes_needed(self.size) // 4096) * 4096
+        ring_bytes = -(-RingView.bytes_needed(self.size) // 4096) * 4096
         caches_bytes = -(-((workers + 1) * _CACHE_BYTES + 8 * BATCH) // 4096) * 4096  # and scratch behind the last
         self.region = Region(ring_bytes + caches_bytes + self.size * CELL, "wirespeed-pool")
         self.ring = self.region.address
@@ -221,7 +221,7 @@ class Pool:
     @property
     def free(self) -> int:
         """Cells nobody uses."""
-        return int(Ring(self.ring).count) + sum(Cache(address).top for address in self._caches)
+        return int(RingView(self.ring).count) + sum(Cache(address).top for address in self._caches)
 
     @property
     def in_use(self) -> int:

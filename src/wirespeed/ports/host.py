@@ -36,7 +36,7 @@ from wirespeed.ports.host_path import HostQueue
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.ring import LARGEST, drain
-from wirespeed.sync.ring import Ring, format_ring
+from wirespeed.sync.ring import RingView, format_ring
 
 LONGEST: int = 65535
 """Bytes of the longest packet that can be sent."""
@@ -82,7 +82,7 @@ class Host(Port):
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
         """Lay out, from the start: two wake words, a vector for us, the records, the rings."""
         queues = rx_queues + tx_queues
-        ring = Ring.bytes_needed(self.options.size)
+        ring = RingView.bytes_needed(self.options.size)
         vector = max(_AT_ONCE, -(-LONGEST // ROOM)) * 8
         records = 2 * _LINE + -(-vector // _LINE) * _LINE
         rings = records + queues * HostQueue.SIZE

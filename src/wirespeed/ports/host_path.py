@@ -23,7 +23,7 @@ from wirespeed.jit import (
 from wirespeed.jit.libc import read, write
 from wirespeed.mem.pool import Cache
 from wirespeed.ports.queue import Queue, bytes_of, count_burst
-from wirespeed.sync.ring import Ring, sc_dequeue, sp_enqueue
+from wirespeed.sync.ring import RingView, sc_dequeue, sp_enqueue
 
 
 class HostQueue(Queue):
@@ -102,4 +102,4 @@ def enqueue(queue: int, vector: int) -> int:
 
 def waiting(queue: int) -> int:
     """Packets in a queue's ring."""
-    return Ring(HostQueue(queue).ring).count
+    return RingView(HostQueue(queue).ring).count

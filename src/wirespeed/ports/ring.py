@@ -15,7 +15,7 @@ from wirespeed.mem.region import Region
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import Queue, bytes_of, count_burst
-from wirespeed.sync.ring import Ring, format_ring, mp_enqueue, sc_dequeue
+from wirespeed.sync.ring import RingView, format_ring, mp_enqueue, sc_dequeue
 
 LARGEST: int = 1 << 20
 """Most packets a ring may hold."""
@@ -118,7 +118,7 @@ class RingPort(Port):
         name, size = self.options.ring, self.options.size
         shared = _rings.get(name)
         if shared is None:
-            memory = Region(Ring.bytes_needed(size), "wirespeed-ring", huge=False)
+            memory = Region(RingView.bytes_needed(size), "wirespeed-ring", huge=False)
             format_ring(memory.address, size)
             shared = _Shared(memory, pool, size)
         if shared.size != size:
@@ -140,7 +140,7 @@ class RingPort(Port):
     def waiting(self) -> int:
         """Packets in the ring now."""
         shared = _rings.get(self.options.ring)
-        return Ring(shared.memory.address).count if shared else 0
+        return RingView(shared.memory.address).count if shared else 0
 
     def close(self) -> None:
         """Let go of the ring; the last port frees what is still in it."""

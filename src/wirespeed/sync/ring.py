@@ -1,250 +1,262 @@
-"""A bounded first-in-first-out ring of 64-bit elements, for one or many producers and consumers.
+"""A bounded first-in-first-out ring at an address, for one or many producers and consumers.
 
-    offset  bytes  who writes  what
-    0       16     nobody      size and mask
-    128     24     producers   head, tail, the consumers' tail as last seen
-    256     24     consumers   head, tail, the producers' tail as last seen
-    384     8*size producers   the slots
+    offset  bytes      who writes  what
+    0       16         nobody      size (elements it holds) and mask (slots - 1)
+    16      16         control     watermark, bytes of an element
+    128     32         producers   head, tail, the consumers' tail as last seen, how far RTS may run ahead
+    256     32         consumers   head, tail, the producers' tail as last seen, how far RTS may run ahead
+    384     slots * e  producers   the slots, ``e`` bytes each
 
-Lines that different cores write are 128 bytes apart, because the prefetcher fetches lines in pairs. The
-indexes count elements since the beginning and are masked only to find a slot, so ``tail - tail`` is the
-number of elements and all slots can be used. Everything is an offset: the same ring works from another
-process that maps it elsewhere.
+Lines that different cores write are 128 bytes apart, because the prefetcher fetches lines in pairs. Positions count
+elements since the beginning and are masked only to find a slot, so ``tail - tail`` is the number of elements and all
+slots can be used. Everything is an offset: the same ring works from another process that maps it elsewhere. How
+threads share a side, and what happens when one dies, is in :mod:`wirespeed.sync.ring_sides`.
 
-Each side remembers the other's index and looks again only when that says "full" or "empty" (Lee, Bu and
-Chandranmenon, "A lock-free, cache-efficient multi-core synchronization mechanism for line-rate network
-traffic monitoring", IPDPS 2010): between two cores most bursts then move no line but the slots. A stale
-index is always on the safe side, since both only grow.
-
-Many producers use DPDK's scheme (rte_ring, after FreeBSD's buf_ring): reserve by moving the head, copy,
-wait until the tail reaches the own reservation, move the tail. A producer that is preempted in the middle
-holds up the ones behind it, so waiting spins for a bounded time and then sleeps a millisecond at a time.
-
-All functions take ``(ring, vector, count)``: the ring's address, the address of ``count`` words, and
-return how many moved (a burst moves what fits). ``sp``/``mp`` is single or multi producer, ``sc``/``mc``
-consumer; one side of a ring uses one kind at a time.
+The functions take the ring's address and the address of ``count`` elements, and return how many moved. A *burst*
+moves what fits; *bulk* moves all or nothing. ``sp_enqueue`` and its three siblings are for rings of 64-bit elements
+without RTS or HTS, which the packet path uses; ``sp``/``mp`` is single or multi producer, ``sc``/``mc`` consumer. A
+side uses one kind at a time, but single and multi may take over from each other.
 """
 
 from collections.abc import Iterable
 
 from wirespeed.errors import ArenaError
-from wirespeed.jit import (
-    View,
-    compare_exchange,
-    inline,
-    kernel,
-    le64,
-    load64,
-    load_acquire,
-    pause,
-    store64,
-    store_release,
+from wirespeed.jit import View, cold, copy, inline, kernel, le64, load64, load_acquire, store64
+from wirespeed.sync.ring_sides import (
+    CONSUMERS,
+    MULTI,
+    PRODUCERS,
+    SINGLE,
+    begin,
+    distance,
+    finish,
+    mode_of,
+    next_position,
+    spare,
 )
-from wirespeed.jit.libc import poll
 
-_SPINS = 4096  # pauses before a waiting thread sleeps: some 100 us, longer than any copy takes
+SLOTS: int = 384
+"""Where the slots begin, from the ring's address."""
+
+LARGEST: int = 1 << 30
+"""Most slots of a ring: a distance of positions must fit 31 bits."""
 
 
-class Ring(View):
+class RingView(View):
     """The head of a ring; the slots follow at :attr:`SIZE`."""
 
-    size = le64(0, "slots, a power of two")
-    mask = le64(8, "size - 1")
+    size = le64(0, "elements it holds")
+    mask = le64(8, "slots - 1; the slots are a power of two")
+    watermark = le64(16, "elements from which on the ring counts as nearly full")
+    element = le64(24, "bytes of an element")
     producer_head = le64(128, "reserved up to here")
     producer_tail = le64(136, "filled up to here")
     consumer_seen = le64(144, "consumer_tail as the producers last saw it")
+    producer_ahead = le64(152, "how far producer_head may be ahead of producer_tail, RTS")
     consumer_head = le64(256, "claimed up to here")
     consumer_tail = le64(264, "emptied up to here")
     producer_seen = le64(272, "producer_tail as the consumers last saw it")
+    consumer_ahead = le64(280, "how far consumer_head may be ahead of consumer_tail, RTS")
     SIZE = 384
 
     @property
     def count(self) -> int:
         """Elements in the ring now; anyone may ask, and it may change at once."""
         consumed = load_acquire(self.address + 264)  # first: the difference is then never negative
-        return int(load_acquire(self.address + 136) - consumed)
+        return distance(load_acquire(self.address + 136), consumed)
 
     @property
     def free(self) -> int:
-        """Slots free now; anyone may ask, and it may change at once."""
+        """Elements that fit now; anyone may ask, and it may change at once."""
         left = self.size - self.count
         return left if left > 0 else 0
 
     @property
+    def above_watermark(self) -> bool:
+        """Whether the ring is nearly full: time to slow down."""
+        return self.count >= self.watermark
+
+    @property
     def scratch(self) -> int:
         """Address of the slot that a sole producer fills next: a word it may use until it enqueues."""
-        return int(self.address + 384 + (self.producer_head & self.mask) * 8)
+        return int(self.address + 384 + (self.producer_tail & self.mask) * 8)
 
     @staticmethod
-    def bytes_needed(size: int) -> int:
-        """Bytes a ring of ``size`` slots takes, rounded up to 128."""
-        return -(-(Ring.SIZE + 8 * size) // 128) * 128
+    def bytes_needed(slots: int, element: int = 8) -> int:
+        """Bytes a ring of ``slots`` slots of ``element`` bytes takes, rounded up to 128."""
+        return -(-(SLOTS + element * slots) // 128) * 128
 
 
-_PRODUCER_HEAD: int = Ring.producer_head.offset
-_PRODUCER_TAIL: int = Ring.producer_tail.offset
-_CONSUMER_HEAD: int = Ring.consumer_head.offset
-_CONSUMER_TAIL: int = Ring.consumer_tail.offset
-_SLOTS: int = Ring.SIZE
+def format_ring(address: int, slots: int, element: int = 8, size: int = 0) -> RingView:
+    """Lay out an empty ring of ``slots`` slots at ``address`` (aligned to 128, registered with jit).
 
-
-def format_ring(address: int, size: int) -> Ring:
-    """Lay out an empty ring of ``size`` slots at ``address`` (aligned to 128, registered with jit).
+    Args:
+        address: where; :meth:`RingView.bytes_needed` bytes.
+        slots: a power of two.
+        element: bytes of each, a multiple of 4.
+        size: elements it holds at the most, if fewer than the slots.
 
     Raises:
-        ArenaError: ``size`` is not a power of two, or the address is not aligned.
+        ArenaError: ``slots`` is not a power of two, ``element`` not a multiple of 4, or the address not aligned.
     """
-    if size < 1 or size & (size - 1):
-        raise ArenaError(f"a ring of {size} slots is not possible: use a power of two, 1 or more")
+    if not 1 <= slots <= LARGEST or slots & (slots - 1):
+        raise ArenaError(f"a ring of {slots} slots is not possible: use a power of two, 1 to {LARGEST}")
+    if element < 4 or element % 4:
+        raise ArenaError(f"a ring of elements of {element} bytes is not possible: use a multiple of 4")
+    if not 0 <= size <= slots:
+        raise ArenaError(f"a ring of {slots} slots cannot hold {size} elements")
     if address % 128:
         raise ArenaError(f"a ring at {address:#x} would share cache lines: align it to 128 bytes")
-    ring = Ring(address)
-    ring.size = size
-    ring.mask = size - 1
+    ring = RingView(address)
+    ring.size, ring.mask, ring.watermark, ring.element = size or slots, slots - 1, size or slots, element
     for name in ("producer_head", "producer_tail", "consumer_seen"):
         setattr(ring, name, 0)
     for name in ("consumer_head", "consumer_tail", "producer_seen"):
         setattr(ring, name, 0)
+    ring.producer_ahead = ring.consumer_ahead = max(1, slots // 8)
     return ring
 
 
 @inline
 def count(ring: int) -> int:
-    """:attr:`Ring.count`, by address."""
-    return Ring(ring).count
+    """:attr:`RingView.count`, by address."""
+    return RingView(ring).count
 
 
 @inline
 def free(ring: int) -> int:
-    """:attr:`Ring.free`, by address."""
-    return Ring(ring).free
-
-
-# Two plain loops each, without a mask in them, so that LLVM makes vector moves of both.
+    """:attr:`RingView.free`, by address."""
+    return RingView(ring).free
 
 
 @inline
-def _copy_in(ring: int, at: int, vector: int, count: int) -> None:
-    position = at & Ring(ring).mask
-    first = Ring(ring).size - position
-    if first > count:
-        first = count
-    slot = ring + _SLOTS + position * 8
-    for i in range(first):
-        store64(slot + i * 8, load64(vector + i * 8))
-    vector += first * 8
-    for i in range(count - first):
-        store64(ring + _SLOTS + i * 8, load64(vector + i * 8))
+def slot_of(ring: int, element: int, at: int) -> int:
+    """Address of the slot of position ``at``."""
+    return ring + SLOTS + (at & RingView(ring).mask) * element
+
+
+# A copy of a constant size becomes vector moves without a loop or a call: hence the branch, where a whole burst fits.
 
 
 @inline
-def _copy_out(ring: int, at: int, vector: int, count: int) -> None:
-    position = at & Ring(ring).mask
-    first = Ring(ring).size - position
-    if first > count:
-        first = count
-    slot = ring + _SLOTS + position * 8
-    for i in range(first):
-        store64(vector + i * 8, load64(slot + i * 8))
-    vector += first * 8
-    for i in range(count - first):
-        store64(vector + i * 8, load64(ring + _SLOTS + i * 8))
+def copy_in(ring: int, element: int, at: int, vector: int, count: int) -> None:
+    """Fill the ``count`` slots from position ``at`` with the elements at ``vector``."""
+    mask = RingView(ring).mask
+    position = at & mask
+    first = mask + 1 - position
+    if first >= count:
+        copy(ring + SLOTS + position * element, vector, count * element)
+    else:
+        _copy_around(ring, element, position, first, vector, count, True)
+
+
+@inline
+def copy_out(ring: int, element: int, at: int, vector: int, count: int) -> None:
+    """Copy the ``count`` elements from position ``at`` to ``vector``."""
+    mask = RingView(ring).mask
+    position = at & mask
+    first = mask + 1 - position
+    if first >= count:
+        copy(vector, ring + SLOTS + position * element, count * element)
+    else:
+        _copy_around(ring, element, position, first, vector, count, False)
+
+
+@cold
+def _copy_around(ring: int, element: int, position: int, first: int, vector: int, count: int, inwards: bool) -> None:
+    """Over the end of the slots: two copies."""
+    slot, rest, behind = ring + SLOTS + position * element, ring + SLOTS, vector + first * element
+    if inwards:
+        copy(slot, vector, first * element)
+        copy(rest, behind, (count - first) * element)
+    else:
+        copy(vector, slot, first * element)
+        copy(behind, rest, (count - first) * element)
+
+
+@inline
+def enqueue_bulk(ring: int, mode: int, element: int, vector: int, count: int) -> int:
+    """Enqueue all of ``count`` elements, or none if they do not fit."""
+    at = begin(ring, mode, PRODUCERS, count)
+    if at < 0:
+        return 0
+    copy_in(ring, element, at, vector, count)
+    finish(ring, mode, PRODUCERS, at, count)
+    return count
+
+
+@inline
+def dequeue_bulk(ring: int, mode: int, element: int, vector: int, count: int) -> int:
+    """Dequeue ``count`` elements, or none if there are not so many."""
+    at = begin(ring, mode, CONSUMERS, count)
+    if at < 0:
+        return 0
+    copy_out(ring, element, at, vector, count)
+    finish(ring, mode, CONSUMERS, at, count)
+    return count
+
+
+@inline
+def enqueue_burst(ring: int, mode: int, element: int, vector: int, count: int) -> int:
+    """Enqueue up to ``count`` elements."""
+    if enqueue_bulk(ring, mode, element, vector, count):
+        return count
+    return _some(ring, mode, element, vector, count, PRODUCERS)
+
+
+@inline
+def dequeue_burst(ring: int, mode: int, element: int, vector: int, count: int) -> int:
+    """Dequeue up to ``count`` elements."""
+    if dequeue_bulk(ring, mode, element, vector, count):
+        return count
+    return _some(ring, mode, element, vector, count, CONSUMERS)
+
+
+@cold
+def _some(ring: int, mode: int, element: int, vector: int, count: int, own: int) -> int:
+    """A burst of which not all fits, or is there; when others come in between, look again."""
+    while True:
+        count = min(count, spare(ring, mode, own, next_position(ring, mode, own), count))
+        if count <= 0:
+            return 0
+        at = begin(ring, mode, own, count)
+        if at >= 0:
+            if own == PRODUCERS:
+                copy_in(ring, element, at, vector, count)
+            else:
+                copy_out(ring, element, at, vector, count)
+            finish(ring, mode, own, at, count)
+            return count
+
+
+# Rings of 64-bit elements ----------------------------------------------------------------------------------
+
+_ONE: int = mode_of(SINGLE, SINGLE)
+_MANY: int = mode_of(MULTI, MULTI)
 
 
 @inline
 def sp_enqueue(ring: int, vector: int, count: int) -> int:
     """Enqueue up to ``count`` words; the caller is the only producer."""
-    r = Ring(ring)
-    at = r.producer_tail
-    space = r.consumer_seen + r.size - at
-    if space < count:
-        r.consumer_seen = load_acquire(ring + _CONSUMER_TAIL)
-        space = r.consumer_seen + r.size - at
-        if space < count:
-            count = space
-    if count > 0:
-        _copy_in(ring, at, vector, count)
-        r.producer_head = at + count  # so that many producers may take over later
-        store_release(ring + _PRODUCER_TAIL, at + count)
-    return count
+    return enqueue_burst(ring, _ONE, 8, vector, count)
 
 
 @inline
 def sc_dequeue(ring: int, vector: int, count: int) -> int:
     """Dequeue up to ``count`` words; the caller is the only consumer."""
-    r = Ring(ring)
-    at = r.consumer_tail
-    filled = r.producer_seen - at
-    if filled < count:
-        r.producer_seen = load_acquire(ring + _PRODUCER_TAIL)
-        filled = r.producer_seen - at
-        if filled < count:
-            count = filled
-    if count > 0:
-        _copy_out(ring, at, vector, count)
-        r.consumer_head = at + count
-        store_release(ring + _CONSUMER_TAIL, at + count)
-    return count
-
-
-@inline
-def _reserve(ring: int, count: int) -> tuple[int, int]:
-    """Move the producers' head; (where, how many).
-
-    A head read too early makes the space look too big, even bigger than the ring; the exchange then fails.
-    """
-    while True:
-        at = load_acquire(ring + _PRODUCER_HEAD)
-        space = load_acquire(ring + _CONSUMER_TAIL) + Ring(ring).size - at
-        many = count if count < space else space
-        if many <= 0 or compare_exchange(ring + _PRODUCER_HEAD, at, at + many):
-            return at, many
-        pause()
-
-
-@inline
-def _claim(ring: int, count: int) -> tuple[int, int]:
-    """Move the consumers' head; (where, how many)."""
-    while True:
-        at = load_acquire(ring + _CONSUMER_HEAD)
-        filled = load_acquire(ring + _PRODUCER_TAIL) - at
-        many = count if count < filled else filled
-        if many <= 0 or compare_exchange(ring + _CONSUMER_HEAD, at, at + many):
-            return at, many
-        pause()
-
-
-@inline
-def _publish(tail: int, at: int, count: int) -> None:
-    """Wait for the ones before us, then move the tail at address ``tail`` past our elements."""
-    spins = 0
-    while load_acquire(tail) != at:
-        spins += 1
-        if spins < _SPINS:
-            pause()
-        else:
-            poll(0, 0, 1)  # the one before us lost its core: leave it ours
-    store_release(tail, at + count)
+    return dequeue_burst(ring, _ONE, 8, vector, count)
 
 
 @inline
 def mp_enqueue(ring: int, vector: int, count: int) -> int:
     """Enqueue up to ``count`` words, beside other producers."""
-    at, many = _reserve(ring, count)
-    if many > 0:
-        _copy_in(ring, at, vector, many)
-        _publish(ring + _PRODUCER_TAIL, at, many)
-    return many
+    return enqueue_burst(ring, _MANY, 8, vector, count)
 
 
 @inline
 def mc_dequeue(ring: int, vector: int, count: int) -> int:
     """Dequeue up to ``count`` words, beside other consumers."""
-    at, many = _claim(ring, count)
-    if many > 0:
-        _copy_out(ring, at, vector, many)
-        _publish(ring + _CONSUMER_TAIL, at, many)
-    return many
+    return dequeue_burst(ring, _MANY, 8, vector, count)
 
 
 # From control code -----------------------------------------------------------------------------------------
@@ -252,21 +264,21 @@ def mc_dequeue(ring: int, vector: int, count: int) -> int:
 
 @kernel
 def _put(ring: int, value: int) -> int:
-    at, many = _reserve(ring, 1)
-    if many > 0:
-        store64(ring + _SLOTS + (at & Ring(ring).mask) * 8, value)
-        _publish(ring + _PRODUCER_TAIL, at, 1)
-    return many
+    at = begin(ring, _MANY, PRODUCERS, 1)
+    if at >= 0:
+        store64(slot_of(ring, 8, at), value)
+        finish(ring, _MANY, PRODUCERS, at, 1)
+    return at >= 0
 
 
 @kernel
 def _take(ring: int) -> tuple[int, int]:
-    at, many = _claim(ring, 1)
+    at = begin(ring, _MANY, CONSUMERS, 1)
     value = 0
-    if many > 0:
-        value = load64(ring + _SLOTS + (at & Ring(ring).mask) * 8)
-        _publish(ring + _CONSUMER_TAIL, at, 1)
-    return many, value
+    if at >= 0:
+        value = load64(slot_of(ring, 8, at))
+        finish(ring, _MANY, CONSUMERS, at, 1)
+    return at >= 0, value
 
 
 def enqueue(ring: int, values: Iterable[int]) -> int:
