@@ -51,6 +51,7 @@ def run(
     until: str | None = None,
     options: Sequence[str] = (),
     memory_mib: int = 1024,
+    idle_main: bool = False,
     progress: Callable[[str], None] | None = None,
     binary: str = "dpdk-test",
 ) -> str:
@@ -66,6 +67,8 @@ def run(
         options: more options of EAL.
         memory_mib: memory that EAL takes at the start; of huge pages if so many are free, and else a warning
             is logged, since the peer is not at its best then.
+        idle_main: the main lcore only waits for the others, which it does by spinning: give its thread what
+            nobody else wants (SCHED_IDLE), so that another lcore may have its core.
         progress: told each line as it comes.
 
     Raises BenchError when the program is missing, the autotest does not exist, fails, skips itself or takes
@@ -76,6 +79,8 @@ def run(
         started = _command(binary, folder, cores, options, memory_mib)
         with Prompt(started, _PROMPT, timeout_s, environment=_environment(folder), progress=progress) as prompt:
             prompt.read()
+            if idle_main:
+                os.sched_setscheduler(prompt.child.pid, os.SCHED_IDLE, os.sched_param(0))
             text = prompt.ask(command, stop)
             if stop is not None and stop.search(text):
                 prompt.end(polite=False)
@@ -148,11 +153,11 @@ def section(text: str, begin: str, end: str | None = None) -> str:
 
     For autotests that print the same lines once for each of several settings.
     """
-    first = re.search(rf".*(?:{begin}).*\n?", text)
+    first = re.search(rf".*(?:{begin}).*\n?", text, re.MULTILINE)
     if first is None:
         raise BenchError(f"no section {begin!r} in what the peer said: {_tail(text)}")
     rest = text[first.end() :]
-    last = re.search(rf".*(?:{end}).*", rest) if end is not None else None
+    last = re.search(rf".*(?:{end}).*", rest, re.MULTILINE) if end is not None else None
     return rest if last is None else rest[: last.start()]
 
 

@@ -12,7 +12,9 @@ from wirespeed.ports.options import nearest
 
 BENCHES: dict[str, str] = {
     "forward": "wirespeed.bench.forward",
+    "locks": "wirespeed.bench.locks",
     "pcap": "wirespeed.bench.pcap",
+    "rcu": "wirespeed.bench.rcu",
     "start": "wirespeed.bench.start",
 }
 """Each bench and the module whose ``rows(settings, tell)`` measures it."""
