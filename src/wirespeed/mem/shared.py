@@ -16,6 +16,7 @@ The memory lives until its last user closes it: whoever has attached it goes on 
 :attr:`Shared.alive` says that nobody keeps it up to date any more.
 """
 
+import ctypes
 import importlib
 import operator
 import os
@@ -23,6 +24,9 @@ import select
 import weakref
 from types import TracebackType
 from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wirespeed.eal import mapping
 from wirespeed.errors import ArenaError, TableError
@@ -177,6 +181,12 @@ class Shared:
             raise TableError(
                 f"{self.name} belongs to process {self.owner} and is attached read-only: change it in that process"
             )
+
+    def _array(self, dtype: Any, offset: int, count: int) -> NDArray[Any]:
+        """``count`` elements of the memory, ``offset`` bytes into it, as an array that is the memory."""
+        kind = np.dtype(dtype)
+        memory = (ctypes.c_char * (kind.itemsize * count)).from_address(self.address + offset)
+        return np.frombuffer(memory, dtype=kind, count=count)
 
     @property
     def alive(self) -> bool:
