@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.lpm import Lpm4
+    from wirespeed.tables.maglev import Maglev
     from wirespeed.tables.tally import Tally
+    from wirespeed.traffic.bucket import TokenBuckets
+    from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
     from wirespeed.wire.arp import Arp
     from wirespeed.wire.ethernet import Ethernet
     from wirespeed.wire.header import Header
@@ -60,7 +63,10 @@ _PLACES: dict[str, str] = {
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
     "tables.lpm": "Lpm4",
+    "tables.maglev": "Maglev",
     "tables.tally": "Tally",
+    "traffic.bucket": "TokenBuckets",
+    "traffic.meter": "GREEN RED YELLOW DifferentiatedMeters SingleRateMeters TwoRateMeters",
     "wire.arp": "Arp",
     "wire.ethernet": "Ethernet",
     "wire.header": "Header",
@@ -87,8 +93,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "GREEN",
+    "RED",
+    "YELLOW",
     "Arp",
     "Counter",
+    "DifferentiatedMeters",
     "Engine",
     "Ethernet",
     "Graph",
@@ -98,6 +108,7 @@ __all__ = [
     "Ipv4",
     "Ipv6",
     "Lpm4",
+    "Maglev",
     "Node",
     "PerWorker",
     "Port",
@@ -109,6 +120,11 @@ __all__ = [
     "Tally",
     "Tcp",
     "TicketLock",
+    "SingleRateMeters",
+    "Tally",
+    "Tcp",
+    "TokenBuckets",
+    "TwoRateMeters",
     "Udp",
     "Vlan",
     "WirespeedError",
