@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from wirespeed.tables.tally import Tally
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
+    from wirespeed.traffic.wred import Thresholds, Wred
     from wirespeed.wire.arp import Arp
     from wirespeed.wire.ethernet import Ethernet
     from wirespeed.wire.header import Header
@@ -67,6 +68,7 @@ _PLACES: dict[str, str] = {
     "tables.tally": "Tally",
     "traffic.bucket": "TokenBuckets",
     "traffic.meter": "GREEN RED YELLOW DifferentiatedMeters SingleRateMeters TwoRateMeters",
+    "traffic.wred": "Thresholds Wred",
     "wire.arp": "Arp",
     "wire.ethernet": "Ethernet",
     "wire.header": "Header",
@@ -123,11 +125,13 @@ __all__ = [
     "SingleRateMeters",
     "Tally",
     "Tcp",
+    "Thresholds",
     "TokenBuckets",
     "TwoRateMeters",
     "Udp",
     "Vlan",
     "WirespeedError",
+    "Wred",
     "attach",
     "be16",
     "be32",
