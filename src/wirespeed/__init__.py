@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from wirespeed.tables.tally import Tally
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
+    from wirespeed.traffic.scheduler import Rates, Scheduler
     from wirespeed.traffic.wred import Thresholds, Wred
     from wirespeed.wire.arp import Arp
     from wirespeed.wire.ethernet import Ethernet
@@ -68,6 +69,7 @@ _PLACES: dict[str, str] = {
     "tables.tally": "Tally",
     "traffic.bucket": "TokenBuckets",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
+    "traffic.scheduler": "Rates Scheduler",
     "traffic.wred": "Thresholds Wred",
     "wire.arp": "Arp",
     "wire.ethernet": "Ethernet",
@@ -95,6 +97,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Rates",
+    "Scheduler",
     "GREEN",
     "RED",
     "YELLOW",

@@ -6,10 +6,11 @@ Five levels, as in DPDK's rte_sched and in any broadband gateway::
 
 - The port, each subport and each pipe has a token bucket; so has each class within a subport and within a pipe, which
   bounds what strict priority may take.
-- Pipes that have packets take turns by bytes (a quantum a turn). Within a pipe a lower class goes only when the higher
-  ones are empty or at their own limit. Within a class, queues share by deficit round robin (Shreedhar and Varghese,
-  SIGCOMM 1995) with their weights.
-- Nothing is ever sent above a rate and burst; what a parent lacks, no child may use.
+- Pipes that have packets take turns by bytes (a quantum a turn, less what the last one took too many). Within a pipe
+  a lower class goes only when the higher ones are empty or at their own limit. Within a class, queues share by deficit
+  round robin (Shreedhar and Varghese, SIGCOMM 1995) with their weights.
+- A packet goes while every bucket above it holds something, and is then charged in full: a bucket may owe one packet,
+  and large packets wait no longer than small ones. So a level sends at most its rate, its burst and one packet more.
 
 ::
 
@@ -19,8 +20,8 @@ Five levels, as in DPDK's rte_sched and in any broadband gateway::
           pipes: :class:`PipeView`, 384 bytes
           queues: 16 a pipe, ``queue_size`` descriptors each
 
-O(1) a packet to enqueue; dequeueing looks at one pipe with packets at a time. 384 + 128 * queue_size bytes a pipe. One worker at a
-time uses a scheduler.
+O(1) a packet to enqueue; dequeueing looks at one pipe with packets at a time. 384 + 128 * queue_size bytes a pipe. One
+worker at a time uses a scheduler.
 """
 
 from collections.abc import Sequence
@@ -43,14 +44,16 @@ from wirespeed.jit import (
     load16,
     load32,
     load64,
+    store8,
     store16,
     store32,
     store64,
     trailing_zeros,
 )
 from wirespeed.mem.descriptor import CHAINED, CellHeader, header_of, length_of
+from wirespeed.mem.lend import lent
 from wirespeed.mem.shared import Shared
-from wirespeed.traffic.tokens import filled, scale, shift_for
+from wirespeed.traffic.tokens import scale, shift_for
 
 CLASSES: int = 4
 QUEUES: int = 4
@@ -81,6 +84,7 @@ class PipeView(View):
 
     active = le16(200, "bit 4 * class + queue: it has packets")
     subport = le32(204)
+    owed = le32(356, "bytes its last turn took too many, less than a quantum")
     SIZE = 384
 
 
@@ -107,6 +111,7 @@ class SchedulerView(View):
     busy = le64(72, "pipes that have packets")
     stray = le64(80, "packets for pipes, classes or queues that there are not")
     words = le64(88, "of the bitmap")
+    turn_left = le64(96, "bytes the pipe at the cursor may still send in its turn; 0: a new turn")
     SIZE = _HEAD
 
     def enqueue(self, pipe: int, traffic_class: int, queue: int, desc: int) -> int:
@@ -148,10 +153,9 @@ class SchedulerView(View):
         """
         sent = 0
         idle = 0  # pipes looked at since one sent
-        base = self.address
-        port = base + _HEAD
+        port = self.address + _HEAD
         _refill(port, now_ns)
-        while sent < room and idle < self.busy and idle < 512:
+        while sent < room and idle < self.busy and idle < 512 and BucketView(port).tokens > 0:
             pipe = _next_pipe(self)
             got = _serve(self, pipe, vector + (sent << 3), room - sent, now_ns, cells)
             idle = 0 if got > 0 else idle + 1
@@ -164,14 +168,15 @@ class SchedulerView(View):
 def _refill(bucket, now_ns):  # type: ignore[no-untyped-def]
     record = BucketView(bucket)
     elapsed = now_ns - record.last_ns
-    record.tokens = filled(record.tokens, record.capacity, record.rate, record.fill_ns, elapsed)
     if elapsed > 0:
+        earned = min(elapsed, record.fill_ns << 1) * record.rate  # twice: it may have owed as much
+        record.tokens = min(record.tokens + earned, record.capacity)
         record.last_ns = now_ns
 
 
 @inline
 def _next_pipe(scheduler):  # type: ignore[no-untyped-def]
-    """The next pipe that has packets, from the cursor on; there is one."""
+    """The pipe whose turn it is, from the cursor on, among those that have packets; there is one."""
     bitmap = scheduler.address + scheduler.bitmap
     at = scheduler.cursor
     word = at >> 6
@@ -182,7 +187,10 @@ def _next_pipe(scheduler):  # type: ignore[no-untyped-def]
             word = 0
         bits = load64(bitmap + (word << 3))
     pipe = (word << 6) + trailing_zeros(bits)
-    scheduler.cursor = pipe + 1 if pipe + 1 < scheduler.pipes else 0
+    if pipe != at or scheduler.turn_left <= 0:
+        record = scheduler.address + scheduler.pipe_records + pipe * 384
+        scheduler.turn_left = _QUANTUM - PipeView(record).owed
+    scheduler.cursor = pipe
     return pipe
 
 
@@ -210,6 +218,7 @@ def _turn(record, traffic_class, active):  # type: ignore[no-untyped-def]
         if active >> number & 1:
             credit = record + _CREDITS + (number << 2)
             store32(credit, load32(credit) + load8(record + _WEIGHTS + number) * _QUANTUM)
+    store8(record + _CURRENT + traffic_class, queue)
     return queue
 
 
@@ -227,13 +236,19 @@ def _serve(scheduler, pipe, vector, room, now_ns, cells):  # type: ignore[no-unt
         if PipeView(record).active >> (traffic_class << 2) & 15:
             _refill(subport + at, now_ns)
             _refill(record + at, now_ns)
-    sent, total = 0, 0
-    while sent < room and total < _QUANTUM:
+    sent, total, left = 0, 0, scheduler.turn_left
+    while sent < room and left > 0:
         size = _send_one(scheduler, pipe, record, subport, port, vector + (sent << 3), cells)
         if size < 0:
             break
         sent += 1
         total += size
+        left -= size
+    if left <= 0 or (sent < room and BucketView(port).tokens > 0):  # its turn is over; else it goes on where it was
+        scheduler.cursor = pipe + 1 if pipe + 1 < scheduler.pipes else 0
+        PipeView(record).owed = min(max(-left, 0), _QUANTUM - 1)
+        left = 0
+    scheduler.turn_left = left
     store64(record + _SENT, load64(record + _SENT) + sent)
     store64(record + _SENT_BYTES, load64(record + _SENT_BYTES) + total)
     return sent
@@ -243,9 +258,14 @@ def _serve(scheduler, pipe, vector, room, now_ns, cells):  # type: ignore[no-unt
 def _send_one(scheduler, pipe, record, subport, port, vector, cells):  # type: ignore[no-untyped-def]
     """The packet of the highest class that may go: its bytes on the wire; -1 if none may."""
     active = PipeView(record).active
+    if min(BucketView(port).tokens, BucketView(subport).tokens, BucketView(record).tokens) <= 0:
+        return -1
     for traffic_class in range(CLASSES):
+        at = (1 + traffic_class) * _BUCKET
         if active >> (traffic_class << 2) & 15 == 0:
             continue
+        if min(BucketView(subport + at).tokens, BucketView(record + at).tokens) <= 0:
+            continue  # this class is at its limit
         queue = _turn(record, traffic_class, active)
         number = (traffic_class << 2) | queue
         if active >> number & 1 == 0:
@@ -256,12 +276,6 @@ def _send_one(scheduler, pipe, record, subport, port, vector, cells):  # type: i
         desc = load64(slots + ((head & scheduler.queue_mask) << 3))
         size = _bytes(desc, cells, scheduler.overhead)
         cost = size << scheduler.shift
-        whole = min(BucketView(port).tokens, BucketView(subport).tokens, BucketView(record).tokens)
-        if whole < cost:
-            return -1  # a smaller packet of a lower class must not slip past
-        at = (1 + traffic_class) * _BUCKET
-        if min(BucketView(subport + at).tokens, BucketView(record + at).tokens) < cost:
-            continue  # this class is at its limit
         for bucket in (port, subport, record, subport + at, record + at):
             BucketView(bucket).tokens -= cost
         credit = record + _CREDITS + (number << 2)
@@ -309,7 +323,8 @@ class Rates:
 
 @dataclass(frozen=True)
 class SchedulerStats:
-    """Packets that are ``held`` now in ``busy`` pipes, were sent, were ``dropped`` from full queues, and were ``stray``."""
+    """Packets that are ``held`` now in ``busy`` pipes, were ``sent``, were ``dropped`` at full queues, and were
+    ``stray``: for a pipe, class or queue that there is not."""
 
     held: int
     busy: int
@@ -333,10 +348,11 @@ class Scheduler(Shared):
         weights: of the four queues of a class, 1 to 64.
         queue_size: packets a queue holds; rounded up to a power of two, at most 16384.
         overhead: bytes that a packet takes on the wire beside its own (24: preamble, checksum, gap).
+        largest_burst: the most that :meth:`set_pipe` may give.
         name: under which other processes can attach it.
 
     Raises:
-        TableError: out of range, or a burst that is smaller than a packet.
+        TableError: out of range.
     """
 
     View: ClassVar[type[SchedulerView]] = SchedulerView
@@ -417,15 +433,16 @@ class Scheduler(Shared):
         self._check_writable()
         asked = [np.array(each, dtype=np.int64) for each in np.broadcast_arrays(pipes, classes, queues, descs)]
         taken = np.empty(asked[0].size, dtype=np.int64)
-        _enqueue_many(self.address, *(each.ravel() for each in asked), taken)
+        pipe, traffic_class, queue, desc = (each.ravel() for each in asked)
+        _enqueue_many(self.address, pipe, traffic_class, queue, desc, taken)
         return taken
 
     def dequeue_many(self, room: int, now_ns: int) -> NDArray[np.int64]:
         """Up to ``room`` descriptors of packets that may go at ``now_ns``, in order."""
         self._check_writable()
-        with _Vector(room) as vector:
-            got = _dequeue(self.address, vector.address, room, now_ns, 0)
-            return vector.words(got)
+        descs = np.empty(max(room, 0), dtype=np.int64)
+        with lent(descs) as vector:
+            return descs[: _dequeue(self.address, vector, len(descs), now_ns, 0)]
 
     def length(self, pipe: int, traffic_class: int, queue: int) -> int:
         """Packets in a queue."""
@@ -460,8 +477,6 @@ class Scheduler(Shared):
 
 def _level(what: str, rates: Rates, shift: int) -> NDArray[np.int64]:
     """Five buckets: the whole, then each class."""
-    if rates.burst < 1600:
-        raise TableError(f"{what}: a burst of {rates.burst} bytes would never let a packet go: use 1600 or more")
     words = []
     for rate in (rates.rate, *(rates.classes or (rates.rate,) * CLASSES)):
         scaled = scale(what, rate, rates.burst, shift)
