@@ -97,8 +97,6 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Rates",
-    "Scheduler",
     "GREEN",
     "RED",
     "YELLOW",
@@ -118,9 +116,11 @@ __all__ = [
     "Node",
     "PerWorker",
     "Port",
+    "Rates",
     "Report",
     "Ring",
     "RwLock",
+    "Scheduler",
     "Shared",
     "SingleRateMeters",
     "SpinLock",
