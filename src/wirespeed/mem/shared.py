@@ -182,7 +182,7 @@ class Shared:
                 f"{self.name} belongs to process {self.owner} and is attached read-only: change it in that process"
             )
 
-    def _array(self, dtype: Any, offset: int, count: int) -> NDArray[Any]:
+    def _words(self, dtype: Any, offset: int, count: int) -> NDArray[Any]:
         """``count`` elements of the memory, ``offset`` bytes into it, as an array that is the memory."""
         kind = np.dtype(dtype)
         memory = (ctypes.c_char * (kind.itemsize * count)).from_address(self.address + offset)

@@ -163,7 +163,7 @@ class Maglev(Shared):
             for index, (name, weight) in enumerate(weights.items())
             if turn < weight
         ]
-        table = self._array(np.uint32, spare, size)
+        table = self._words(np.uint32, spare, size)
         table[:] = 0
         if turns:
             _populate(table, np.array(turns, dtype=np.int64))
@@ -194,7 +194,7 @@ class Maglev(Shared):
         return MaglevStats(len(self), len(entries), shares, int(self._view.changes), self.memory_bytes, self.pages)
 
     def _entries(self) -> NDArray[np.uint32]:
-        return self._array(np.uint32, int(self._view.table), int(self._view.size))
+        return self._words(np.uint32, int(self._view.table), int(self._view.size))
 
     def __repr__(self) -> str:
         return f"<Maglev {self.name}: {len(self)} backends in {self._view.size} entries>"

@@ -163,7 +163,7 @@ class TokenBuckets(Shared):
         return TokenBucketsStats(len(self), passed, refused, self.memory_bytes, self.pages)
 
     def _records(self) -> NDArray[np.int64]:
-        return self._array(np.int64, _HEAD, len(self) * 8).reshape(-1, 8)
+        return self._words(np.int64, _HEAD, len(self) * 8).reshape(-1, 8)
 
     def __repr__(self) -> str:
         return f"<TokenBuckets {self.name}: {len(self)} buckets>"

@@ -253,7 +253,7 @@ class Meters(Shared):
         return green, yellow, red
 
     def _records(self) -> NDArray[np.int64]:
-        return self._array(np.int64, _HEAD, len(self) * _RECORD // 8).reshape(-1, _RECORD // 8)
+        return self._words(np.int64, _HEAD, len(self) * _RECORD // 8).reshape(-1, _RECORD // 8)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {len(self)} meters>"

@@ -397,7 +397,7 @@ class Scheduler(Shared):
         view.pipes, view.queue_mask, view.shift, view.overhead = total, slots - 1, shift, overhead
         view.bitmap, view.pipe_records, view.queues, view.words = bitmap, records, queues, words
         for index, level in enumerate(levels):
-            self._array(np.int64, _HEAD + index * _LEVEL, 25)[:] = level
+            self._words(np.int64, _HEAD + index * _LEVEL, 25)[:] = level
         table = self._pipes()
         table[:, :25] = each
         everything = table.view(np.uint8).reshape(total, PipeView.SIZE)
@@ -421,7 +421,7 @@ class Scheduler(Shared):
         self._pipes()[pipe, :25].reshape(5, 5)[:, 1:4] = level[:, 1:4]
         if weights is not None:
             at = self._view.pipe_records + pipe * PipeView.SIZE + _WEIGHTS
-            self._array(np.uint8, int(at), 16)[:] = np.tile(np.array(weights, dtype=np.uint8), CLASSES)
+            self._words(np.uint8, int(at), 16)[:] = np.tile(np.array(weights, dtype=np.uint8), CLASSES)
 
     def enqueue(self, pipe: int, traffic_class: int, queue: int, desc: int) -> int:
         """See :meth:`SchedulerView.enqueue`."""
@@ -469,7 +469,7 @@ class Scheduler(Shared):
     def _pipes(self) -> NDArray[np.int64]:
         total = int(self._view.pipes)
         words = PipeView.SIZE // 8
-        return self._array(np.int64, int(self._view.pipe_records), total * words).reshape(total, words)
+        return self._words(np.int64, int(self._view.pipe_records), total * words).reshape(total, words)
 
     def __repr__(self) -> str:
         return f"<Scheduler {self.name}: {len(self)} packets in {self._view.busy} of {self._view.pipes} pipes>"

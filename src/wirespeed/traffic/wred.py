@@ -189,7 +189,7 @@ class Wred(Shared):
         self._create(_HEAD + size * _RECORD, name)
         self._attached()
         self._view.mask, self._view.weight, self._view.packet_ns = size - 1, weight, packet_ns
-        colours = self._array(np.int64, 24, 12).reshape(3, 4)
+        colours = self._words(np.int64, 24, 12).reshape(3, 4)
         for row, each in zip(colours, three, strict=True):
             span = (each.highest - each.lowest) << _POINT
             row[:] = (each.lowest << _POINT, each.highest << _POINT, round(each.most * _ONE * (1 << 36) / span), 0)
@@ -235,7 +235,7 @@ class Wred(Shared):
         return WredStats(len(self), dropped, kept, self.memory_bytes, self.pages)
 
     def _records(self) -> NDArray[np.int64]:
-        return self._array(np.int64, _HEAD, len(self) * _RECORD // 8).reshape(-1, _RECORD // 8)
+        return self._words(np.int64, _HEAD, len(self) * _RECORD // 8).reshape(-1, _RECORD // 8)
 
     def __repr__(self) -> str:
         return f"<Wred {self.name}: {len(self)} queues>"
