@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.maglev import Maglev
+    from wirespeed.tables.lpm6 import Lpm6
     from wirespeed.tables.tally import Tally
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
@@ -66,6 +67,7 @@ _PLACES: dict[str, str] = {
     "ports.port": "Port port",
     "tables.lpm": "Lpm4",
     "tables.maglev": "Maglev",
+    "tables.lpm6": "Lpm6",
     "tables.tally": "Tally",
     "traffic.bucket": "TokenBuckets",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
@@ -113,6 +115,7 @@ __all__ = [
     "Ipv6",
     "Lpm4",
     "Maglev",
+    "Lpm6",
     "Node",
     "PerWorker",
     "Port",

@@ -1,0 +1,29 @@
+"""Write routes to a file that :mod:`wirespeed.tables.routes` reads back."""
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from wirespeed.errors import TableError
+
+
+def save_prefixes(path: str | Path, routes: Iterable[tuple[str, int]]) -> None:
+    """Write (prefix, next hop) as lines ``192.0.2.0/24 7``; gzip if the name ends in ``.gz``.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    write(path, "".join(f"{prefix} {hop}\n" for prefix, hop in routes).encode())
+
+
+def write(path: str | Path, data: bytes) -> None:
+    """Write a file, whole or not at all; gzip if the name ends in ``.gz``. Raises TableError."""
+    path = Path(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise TableError(f"{path}: cannot write routes: {error.strerror or error}") from error
