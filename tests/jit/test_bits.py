@@ -25,7 +25,13 @@ def one(value):
 
 @kernel
 def two(a, b):
-    return jit.add(a, b), jit.multiply(a, b), jit.shift_right(a, b & 63), jit.multiply_high(a, b)
+    return (
+        jit.add(a, b),
+        jit.multiply(a, b),
+        jit.shift_right(a, b & 63),
+        jit.multiply_high(a, b),
+        jit.rotate_left(a, b & 63),
+    )
 
 
 def twins(value):
@@ -60,13 +66,14 @@ def test_two_arguments(a, b):
         jit.multiply(a, b),
         jit.shift_right(a, b & 63),
         jit.multiply_high(a, b),
+        jit.rotate_left(a, b & 63),
     )
 
 
 def test_literally():
     assert one(0x0102030405060708) == (0x0807, 0x08070605, 0x0807060504030201, 13, 3, 7)
     assert one(0) == (0, 0, 0, 0, 64, 64)
-    assert two(-1, 60) == (59, -60, 15, 59)
+    assert two(-1, 60) == (59, -60, 15, 59, -1)
     assert two(1 << 62, 1 << 62)[0] == -(1 << 63)  # wraps
 
 

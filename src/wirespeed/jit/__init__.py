@@ -27,12 +27,15 @@ from wirespeed.jit.bits import (
     multiply,
     multiply_high,
     popcount,
+    rotate_left,
     shift_right,
     signed64,
     trailing_zeros,
 )
 from wirespeed.jit.cache import DIRECTORY as CACHE_DIRECTORY
+from wirespeed.jit.carryless import carryless_multiply
 from wirespeed.jit.clock import tsc
+from wirespeed.jit.crc import crc_steps
 from wirespeed.jit.crc32c import crc32c_byte, crc32c_half, crc32c_word
 from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_function
 from wirespeed.jit.fences import fence_acquire, fence_release
@@ -59,6 +62,7 @@ from wirespeed.jit.memory import (
     write_bytes,
 )
 from wirespeed.jit.thread import getpid, gettid, sched_yield
+from wirespeed.jit.sums import sum_blocks
 from wirespeed.jit.view import View
 
 __all__ = [
@@ -74,6 +78,7 @@ __all__ = [
     "bswap16",
     "bswap32",
     "bswap64",
+    "carryless_multiply",
     "check",
     "cold",
     "compare_exchange",
@@ -82,6 +87,7 @@ __all__ = [
     "crc32c_byte",
     "crc32c_half",
     "crc32c_word",
+    "crc_steps",
     "cycles",
     "exchange",
     "fence",
@@ -116,6 +122,7 @@ __all__ = [
     "read_bytes",
     "register",
     "sched_yield",
+    "rotate_left",
     "shift_right",
     "signed64",
     "slot",
@@ -125,6 +132,7 @@ __all__ = [
     "store64",
     "store_release",
     "store_release32",
+    "sum_blocks",
     "trailing_zeros",
     "tsc",
     "u8",

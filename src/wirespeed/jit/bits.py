@@ -1,4 +1,4 @@
-"""Bit and byte operations that are one instruction: byte swaps, counts, products."""
+"""Bit and byte operations that are one instruction: byte swaps, counts, rotations, products."""
 
 from typing import Any
 
@@ -80,6 +80,17 @@ def _emit_shift_right(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -
 def shift_right(value: int, count: int) -> int:
     """Logical (zero-filling) right shift of the 64 bits; ``count`` is 0 to 63."""
     return signed64((value & _U64) >> count)
+
+
+def _emit_rotate_left(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
+    return builder.call(intrinsic(builder, "llvm.fshl.i64", i64, [i64] * 3), [value, value, count])
+
+
+@primitive(_emit_rotate_left, types.int64, types.int64, types.int64)
+def rotate_left(value: int, count: int) -> int:
+    """The 64 bits moved up, those that fall out coming in below; ``count`` is 0 to 63."""
+    value &= _U64
+    return signed64(value << count | value >> 64 - count)
 
 
 def _emit_multiply(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, builtin_registry, signature
 from numba.extending import lower_builtin
 
@@ -68,3 +69,8 @@ def intrinsic(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list
     """The LLVM intrinsic ``name``, declared once a module."""
     known = builder.module.globals.get(name)
     return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def has_feature(name: str) -> bool:
+    """Whether code is made for a processor with this feature, by LLVM's name (``sse4.2``, ``pclmul``)."""
+    return f"+{name}" in cpu_target.target_context.codegen()._get_host_cpu_features().split(",")

@@ -1,32 +1,15 @@
-"""The Internet checksum: computed (RFC 1071), updated (RFC 1624), finished where it was left to hardware.
+"""The Internet checksum in packets: headers, pseudo headers, transport; finished where it was left to hardware.
 
-Two kinds of number appear here, and each function says which it takes:
-
-    total      a running sum in the machine's byte order, not folded; totals add up
-    checksum   16 bits as a header field holds them; what ``ip.checksum`` reads and is set to
-
-The sum of 16-bit words in one's complement is the same in either byte order, but for the order of its own
-two bytes (RFC 1071 section 2 (B)), so bytes are added as the machine loads them and swapped once, at the end.
-A total of 32-bit words in 64 bits cannot overflow before 2^32 words (section 2 (C): deferred carries).
+The sums themselves are in :mod:`wirespeed.hashes.internet`; as there, a ``total`` is a running sum in the machine's
+byte order, not folded, and a ``checksum`` is 16 bits as a header field holds them.
 """
 # mypy: allow-untyped-calls, no-warn-return-any
 
 from typing import TYPE_CHECKING
 
-from wirespeed.jit import (
-    View,
-    add,
-    bswap16,
-    bswap32,
-    inline,
-    le64,
-    load8,
-    load16,
-    load32,
-    multiply,
-    shift_right,
-    store16,
-)
+from wirespeed.hashes.internet import checksum_at as checksum
+from wirespeed.hashes.internet import finish, fold, sum_bytes, update16, update32, update64
+from wirespeed.jit import bswap16, bswap32, inline, load16, load32, store16
 from wirespeed.wire.icmp import Icmp, Icmp6
 from wirespeed.wire.ipv4 import PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP, Ipv4
 from wirespeed.wire.ipv6 import Ipv6
@@ -35,67 +18,6 @@ from wirespeed.wire.udp import Udp
 
 if TYPE_CHECKING:
     from wirespeed.wire.packet import Packet
-
-
-class _Block(View):
-    """32 bytes to add up, in the machine's order."""
-
-    w0 = le64(0)
-    w1 = le64(8)
-    w2 = le64(16)
-    w3 = le64(24)
-
-
-@inline
-def sum_bytes(address: int, length: int) -> int:
-    """The total of ``length`` bytes; an odd last byte is padded with zero (RFC 1071 section 1).
-
-    Eight bytes cost a load, a shift and two additions: with L and H the sums of the low and high halves of
-    the 64-bit words, ``whole`` is L + H * 2^32 modulo 2^64 and ``high`` is H, so L = whole - H * 2^32; it is
-    exact because L < 2^64, and the total is L + H. Twice as fast as adding halves (Zen 5: 14 bytes a cycle).
-    """
-    even = odd = high = higher = 0
-    for _ in range(length >> 5):
-        block = _Block(address)
-        a, b, c, d = block.w0, block.w1, block.w2, block.w3
-        even, odd = add(even, a), add(odd, b)
-        even, odd = add(even, c), add(odd, d)
-        high += shift_right(a, 32) + shift_right(b, 32)
-        higher += shift_right(c, 32) + shift_right(d, 32)
-        address += 32
-    high += higher
-    whole = add(even, odd)
-    total = add(whole, multiply(high, -1 << 32)) + high
-    for _ in range((length >> 2) & 7):
-        total += load32(address)
-        address += 4
-    if length & 2:
-        total += load16(address)
-        address += 2
-    if length & 1:
-        total += load8(address)
-    return total
-
-
-@inline
-def fold(total: int) -> int:
-    """A total in 16 bits, carries added back in; still in the machine's byte order."""
-    total = (total & 0xFFFF_FFFF) + shift_right(total, 32)
-    total = (total & 0xFFFF_FFFF) + shift_right(total, 32)
-    total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
-
-
-@inline
-def finish(total: int) -> int:
-    """The checksum that a total makes: folded, complemented, in network order."""
-    return bswap16(~fold(total))
-
-
-@inline
-def checksum(address: int, length: int) -> int:
-    """The Internet checksum of ``length`` bytes, RFC 1071."""
-    return finish(sum_bytes(address, length))
 
 
 @inline
@@ -220,33 +142,6 @@ def transport_valid(pkt: "Packet") -> bool:
 
 
 @inline
-def update16(old_checksum: int, old: int, new: int) -> int:
-    """The checksum after one 16-bit field went from ``old`` to ``new``.
-
-    RFC 1624 eqn. 3: HC' = ~(~HC + ~m + m'). Three 16-bit terms make at most 0x2FFFD: one fold leaves at
-    most 0x10000 - 1 + 1, a second one no carry.
-    """
-    total = (~old_checksum & 0xFFFF) + (~old & 0xFFFF) + (new & 0xFFFF)
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-
-
-@inline
-def update32(old_checksum: int, old: int, new: int) -> int:
-    """The checksum after one 32-bit field, such as an address, went from ``old`` to ``new`` (RFC 1624)."""
-    total = (~old_checksum & 0xFFFF) + (~old & 0xFFFF) + (new & 0xFFFF)
-    total += (~(old >> 16) & 0xFFFF) + ((new >> 16) & 0xFFFF)
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-
-
-@inline
-def update64(old_checksum: int, old: int, new: int) -> int:
-    """The checksum after 64 bits, such as half an IPv6 address, went from ``old`` to ``new`` (RFC 1624)."""
-    return update32(update32(old_checksum, old, new), old >> 32, new >> 32)
-
-
-@inline
 def decrement_ttl(ip: Ipv4) -> None:
     """Take one off the TTL, which must not be 0, and keep the header checksum right.
 
@@ -275,3 +170,10 @@ def complete_checksum(start: int, length: int, csum_start: int, csum_offset: int
     total = fold(sum_bytes(start + csum_start, length - csum_start))
     store16(start + field, nonzero(~total & 0xFFFF))
     return 1
+
+
+__all__ = [
+    "checksum", "complete_checksum", "decrement_ttl", "fill_transport", "finish", "fold", "ipv4_header_checksum",
+    "ipv4_header_valid", "nonzero", "pseudo", "pseudo_v4", "pseudo_v6", "sum_bytes", "transport_total",
+    "transport_valid", "update16", "update32", "update64",
+]  # fmt: skip
