@@ -20,6 +20,7 @@ def one(value):
         jit.popcount(value),
         jit.trailing_zeros(value),
         jit.leading_zeros(value),
+        jit.bit_reverse32(value),
     )
 
 
@@ -42,6 +43,7 @@ def twins(value):
         jit.popcount(value),
         jit.trailing_zeros(value),
         jit.leading_zeros(value),
+        jit.bit_reverse32(value),
     )
 
 
@@ -71,8 +73,8 @@ def test_two_arguments(a, b):
 
 
 def test_literally():
-    assert one(0x0102030405060708) == (0x0807, 0x08070605, 0x0807060504030201, 13, 3, 7)
-    assert one(0) == (0, 0, 0, 0, 64, 64)
+    assert one(0x0102030405060708) == (0x0807, 0x08070605, 0x0807060504030201, 13, 3, 7, 0x10E060A0)
+    assert one(0) == (0, 0, 0, 0, 64, 64, 0)
     assert two(-1, 60) == (59, -60, 15, 59, -1)
     assert two(1 << 62, 1 << 62)[0] == -(1 << 63)  # wraps
 

@@ -20,6 +20,7 @@ from wirespeed.jit.atomics import (
 )
 from wirespeed.jit.bits import (
     add,
+    bit_reverse32,
     bswap16,
     bswap32,
     bswap64,
@@ -74,6 +75,7 @@ __all__ = [
     "be16",
     "be32",
     "be64",
+    "bit_reverse32",
     "bits",
     "bswap16",
     "bswap32",

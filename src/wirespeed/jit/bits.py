@@ -43,6 +43,17 @@ def bswap64(value: int) -> int:
     return signed64(int.from_bytes((value & _U64).to_bytes(8, "little"), "big"))
 
 
+def _emit_bit_reverse32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    reverse = intrinsic(builder, "llvm.bitreverse.i32", ir.IntType(32), [ir.IntType(32)])
+    return builder.zext(builder.call(reverse, [builder.trunc(value, ir.IntType(32))]), i64)
+
+
+@primitive(_emit_bit_reverse32, types.int64, types.int64)
+def bit_reverse32(value: int) -> int:
+    """The low 32 bits, the last one first."""
+    return int(f"{value & 0xFFFF_FFFF:032b}"[::-1], 2)
+
+
 def _emit_count(name: str) -> Any:
     def emit(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
         if name == "ctpop":

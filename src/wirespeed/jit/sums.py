@@ -67,22 +67,16 @@ def _loop(
     return end, results
 
 
-def _lanes(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
-    total = builder.extract_element(vector, ir.Constant(i32, 0))
-    for lane in range(1, 4):
-        total = builder.add(total, builder.extract_element(vector, ir.Constant(i32, lane)))
-    return total
-
-
 def _emit(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
     turns = builder.ashr(count, ir.Constant(i64, 2))
     at, sums = _loop(builder, address, turns, _AHEAD, [[_zero, _zero], [_zero, _zero]])
     rest = builder.and_(count, ir.Constant(i64, _AHEAD - 1))
     (even, even_high), (odd, odd_high) = sums
     _, [(whole, high)] = _loop(builder, at, rest, 1, [[builder.add(even, odd), builder.add(even_high, odd_high)]])
-    upper = _lanes(builder, high)
-    lower = builder.sub(_lanes(builder, whole), builder.shl(upper, ir.Constant(i64, 32)))
-    return builder.add(lower, upper)
+    lanes = builder.add(builder.sub(whole, builder.shl(high, _half)), high)
+    halves = [builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(i32, 2), [n, n + 1])) for n in (0, 2)]
+    pair = builder.add(*halves)
+    return builder.add(*(builder.extract_element(pair, ir.Constant(i32, lane)) for lane in (0, 1)))
 
 
 @primitive(_emit, types.int64, types.int64, types.int64)
