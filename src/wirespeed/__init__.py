@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wirespeed.errors import WirespeedError
     from wirespeed.graph.graph import Graph
     from wirespeed.graph.node import Node, node
+    from wirespeed.hashes import checksum, crc16, crc32c, siphash24, xxhash64
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
     from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
     from wirespeed.mem.rings import Ring
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.lpm import Lpm4
-    from wirespeed.tables.maglev import Maglev
     from wirespeed.tables.lpm6 import Lpm6
+    from wirespeed.tables.maglev import Maglev
+    from wirespeed.tables.reta import Reta
     from wirespeed.tables.tally import Tally
+    from wirespeed.tables.toeplitz import Toeplitz
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
     from wirespeed.traffic.scheduler import Rates, Scheduler
@@ -59,6 +62,7 @@ _PLACES: dict[str, str] = {
     "errors": "WirespeedError",
     "graph.graph": "Graph",
     "graph.node": "Node node",
+    "hashes": "checksum crc16 crc32c siphash24 xxhash64",
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
     "mem.locks": "RwLock SpinLock TicketLock",
     "mem.rings": "Ring",
@@ -68,7 +72,9 @@ _PLACES: dict[str, str] = {
     "tables.lpm": "Lpm4",
     "tables.maglev": "Maglev",
     "tables.lpm6": "Lpm6",
+    "tables.reta": "Reta",
     "tables.tally": "Tally",
+    "tables.toeplitz": "Toeplitz",
     "traffic.bucket": "TokenBuckets",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
     "traffic.scheduler": "Rates Scheduler",
@@ -114,13 +120,14 @@ __all__ = [
     "Ipv4",
     "Ipv6",
     "Lpm4",
-    "Maglev",
     "Lpm6",
+    "Maglev",
     "Node",
     "PerWorker",
     "Port",
     "Rates",
     "Report",
+    "Reta",
     "Ring",
     "RwLock",
     "Scheduler",
@@ -131,6 +138,7 @@ __all__ = [
     "Tcp",
     "Thresholds",
     "TicketLock",
+    "Toeplitz",
     "TokenBuckets",
     "TwoRateMeters",
     "Udp",
@@ -142,7 +150,10 @@ __all__ = [
     "be32",
     "be64",
     "bits",
+    "checksum",
     "counter",
+    "crc16",
+    "crc32c",
     "inline",
     "ipv6",
     "kernel",
@@ -155,5 +166,7 @@ __all__ = [
     "port",
     "prefetch",
     "run",
+    "siphash24",
     "u8",
+    "xxhash64",
 ]

@@ -62,8 +62,8 @@ from wirespeed.jit.memory import (
     unregister,
     write_bytes,
 )
-from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.sums import sum_blocks
+from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.view import View
 
 __all__ = [
@@ -123,8 +123,8 @@ __all__ = [
     "python_function",
     "read_bytes",
     "register",
-    "sched_yield",
     "rotate_left",
+    "sched_yield",
     "shift_right",
     "signed64",
     "slot",
