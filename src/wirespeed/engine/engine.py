@@ -20,12 +20,13 @@ from wirespeed.engine.workers import Workers
 from wirespeed.errors import GraphError, WirespeedError
 from wirespeed.graph.build import Built, build
 from wirespeed.graph.graph import Graph
-from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, Worker, binding
+from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, WHEELS, Worker, binding
 from wirespeed.graph.plan import FUSED, PROFILE, make_plan
 from wirespeed.jit import store64
 from wirespeed.mem.pool import MAX_BURST, Pool
 from wirespeed.mem.state import MAX_WORKERS
 from wirespeed.sync.rcu import Grace
+from wirespeed.timers.timers import Timers
 
 _REFRESH_S = 0.2
 _DRAIN_S = 0.5
@@ -113,6 +114,8 @@ class Engine:
         for state in self.built.captured.states.values():
             if hasattr(type(state), "prepare"):
                 state.prepare(self.count)
+            if isinstance(state, Timers):
+                state.rouse_by(wakeups)
         records = [part.record for part in memory.workers]
         self.grace = Grace([record + RCU_SLOT for record in records])
         for index in range(self.count):
@@ -128,6 +131,10 @@ class Engine:
             else:
                 state = built.captured.states[key]
                 store64(record + binding(place), state.address + index * getattr(state, "stride", 0))
+        wheels = [s.address + index * s.stride for s in built.captured.states.values() if isinstance(s, Timers)]
+        Worker(record).wheels = len(wheels)
+        for place, wheel in enumerate(wheels):
+            store64(record + WHEELS + 8 * place, wheel)
 
     # Running ---------------------------------------------------------------------------------------------
 

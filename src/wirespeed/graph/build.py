@@ -20,11 +20,12 @@ from typing import Any
 from wirespeed.errors import NodeError
 from wirespeed.graph.capture import Captured, rename
 from wirespeed.graph.emit import Emitted, emit
-from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
-from wirespeed.graph.source import number_doors
-from wirespeed.jit import CACHE_DIRECTORY, COMPILED, inline
+from wirespeed.graph.source import Source, number_doors, plain
+from wirespeed.jit import CACHE_DIRECTORY, COMPILED, Local, inline
 from wirespeed.jit.compiling import CompileFailure, compile_kernel, explain
+from wirespeed.timers.timer import Timer
+from wirespeed.timers.timers import Timers
 from wirespeed.wire.packet import Packet
 
 
@@ -97,28 +98,31 @@ def _import(path: Path, emitted: Emitted) -> Any:
 
 def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
     """Find the node that does not compile, and say why at the line of the node, or of the helper it calls."""
-    for node in plan.order:
-        reason, file, line = _try_alone(node)
+    timers = [state for state in emitted.captured.states.values() if isinstance(state, Timers)]
+    suspects: list[tuple[str, Callable[..., Any], Source, type[Local]]] = []
+    suspects += [(node.name, node.function, number_doors(node)[0], Packet) for node in plan.order]
+    suspects += [(f.__name__, f, plain(f, f.__name__), Timer) for each in timers for f in each.callbacks]
+    for name, function, source, subject in suspects:
+        reason, file, line = _try_alone(name, function, source, subject)
         if reason:
             shown = linecache.getline(file, line).strip()
-            return NodeError(f"{file}:{line}: {node.name} does not compile: {reason}\n    {shown}")
+            return NodeError(f"{file}:{line}: {name} does not compile: {reason}\n    {shown}")
     return NodeError(f"the graph does not compile: {failure.reason}")
 
 
-def _try_alone(node: Node) -> tuple[str, str, int]:
-    """Compile one node with the lines of the user's files; the reason it fails and where, or an empty reason."""
-    source, _ = number_doors(node)
+def _try_alone(name: str, function: Callable[..., Any], source: Source, subject: type[Local]) -> tuple[str, str, int]:
+    """Compile one node, or callback of timers, with the lines of the user's files; why it fails and where, if so."""
     captured = Captured()
-    rename(source, node.function, node.name, "subject", captured)
+    rename(source, function, name, "subject", captured)
     scope: dict[str, Any] = {"inline": inline, **captured.objects}
-    for name, origin in captured.trees.items():
+    for known, origin in captured.trees.items():
         ast.increment_lineno(origin.tree, origin.first - 1)
-        if name != "subject":
+        if known != "subject":
             origin.tree.decorator_list = [ast.copy_location(ast.Name("inline", ast.Load()), origin.tree)]
         exec(compile(ast.Module([origin.tree], []), origin.file, "exec"), scope)
-    subject: python_types.FunctionType = scope["subject"]
+    compiled: python_types.FunctionType = scope["subject"]
     views = [type(captured.states[name]).View for name in captured.needs["subject"]]
-    return explain(subject, Packet, views, {origin.file for origin in captured.trees.values()})
+    return explain(compiled, subject, views, {origin.file for origin in captured.trees.values()})
 
 
 __all__ = ["Built", "build"]

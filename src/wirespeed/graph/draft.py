@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from wirespeed.errors import GraphError
 from wirespeed.graph.capture import Captured, rename
+from wirespeed.graph.layout import MAX_WHEELS, binding
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
 from wirespeed.graph.source import number_doors, plain
 from wirespeed.ports.port import Port
+from wirespeed.timers.timers import Timers
 from wirespeed.wire.header import Header
 from wirespeed.wire.parse import LEVEL
 
@@ -37,6 +40,7 @@ class Draft:
         alone: there is one worker; nothing is handed over.
         profile: the loop measures each place.
         marks: some node uses ``pkt.mark``, which then travels beside the descriptor.
+        timers: the functions that the callbacks of each set of timers became, by the name of that state.
     """
 
     def __init__(self, plan: Plan, reserved: frozenset[str]) -> None:
@@ -49,6 +53,7 @@ class Draft:
         self.alone = plan.workers == 1
         self.profile = plan.shape == PROFILE
         self.marks = False
+        self.timers: dict[str, list[str]] = {}
         self.read_nodes()
 
     def read_nodes(self) -> None:
@@ -62,11 +67,27 @@ class Draft:
                 self.prefetches[node] = f"{name}_prefetch"
                 source = plain(node.prefetch, node.name)
                 rename(source, node.prefetch, node.name, f"{name}_prefetch", self.captured)
+        self.read_callbacks()
         touched = set().union(*self.captured.touches.values())
         self.marks = "mark" in touched
         self.plan.asks_port = "port" in touched
         for state in self.captured.states:
             self.plan.bind(state)
+
+    def read_callbacks(self) -> None:
+        """Read what is called when timers expire: of those the graph drives, nodes hold, and callbacks hold."""
+        captured = self.captured
+        for timers in self.plan.graph.timers:
+            captured.states[captured.name_for(timers, "state_timers")] = timers
+        while found := {n: s for n, s in captured.states.items() if isinstance(s, Timers) and n not in self.timers}:
+            for state, timers in found.items():
+                if len(self.timers) >= MAX_WHEELS:
+                    raise GraphError(f"more than {MAX_WHEELS} sets of timers in one graph: let some share one")
+                self.timers[state] = []
+                for number, function in enumerate(timers.callbacks):
+                    name = f"{state}_on{number}_{function.__name__}"
+                    rename(plain(function, function.__name__), function, function.__name__, name, captured)
+                    self.timers[state].append(name)
 
     def level(self, functions: list[str]) -> int:
         """The parse level that these functions need."""
@@ -77,9 +98,20 @@ class Draft:
                 levels.append(value.level())
         return max(levels, default=0)
 
-    def call(self, name: str) -> str:
-        """The call of a node's function."""
-        return f"{name}({', '.join([*self.captured.needs[name], 'pkt'])})"
+    def call(self, name: str, subject: str = "pkt") -> str:
+        """The call of a node's function, or of a callback's."""
+        return f"{name}({', '.join([*self.captured.needs[name], subject])})"
+
+    def view(self, state: Any) -> str:
+        """The name in the module of a state's view."""
+        view = self.captured.name_for(type(state).View, f"{type(state).__name__}View")
+        self.captured.objects[view] = type(state).View
+        return view
+
+    def bind_states(self) -> None:
+        """Fetch every state from the worker's bindings."""
+        for name, state in self.captured.states.items():
+            self.write(f"{name} = {self.view(state)}(load64(work + {binding(self.plan.bind(name))}))")
 
     def members(self, entry: Node) -> list[Node]:
         """The nodes of the region that starts at ``entry``."""

@@ -15,6 +15,7 @@ from wirespeed.graph.capture import Captured, identity
 from wirespeed.graph.draft import Draft, Writer
 from wirespeed.graph.emit_process import ProcessPart
 from wirespeed.graph.emit_run import RunPart
+from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
 from wirespeed.wire.parse import PARSERS
@@ -27,6 +28,7 @@ from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relax
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache, release
 from wirespeed.sync.rcu import offline, online, quiescent
+from wirespeed.timers.timer import Timer
 from wirespeed.wire.packet import Packet
 """
 
@@ -57,6 +59,7 @@ def emit(plan: Plan) -> Emitted:
     ProcessPart(draft).process()
     draft.write()
     draft.write()
+    TimersPart(draft).expire()
     RunPart(draft).run()
     text = "\n".join([*_head(draft).lines, *draft.write.lines]) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()[:20]

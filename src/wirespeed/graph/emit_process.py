@@ -29,7 +29,7 @@ class ProcessPart:
         write("worker = Worker(work)")
         write("cache = Cache(worker.cache)")
         write("cells = cache.cells")
-        self.bind_states()
+        draft.bind_states()
         for index in range(plan.vectors - 1):
             write(f"v{index} = worker.vectors + {index * VECTOR_STRIDE}")
             write(f"c{index} = count if leads_to == {index} else 0")
@@ -58,13 +58,6 @@ class ProcessPart:
                 at = f"counters + {exit_.counter * 8}"
                 write(f"store64({at}, load64({at}) + d{exit_.counter})")
         write.depth -= 1
-
-    def bind_states(self) -> None:
-        draft = self.draft
-        for name, state in draft.captured.states.items():
-            view = draft.captured.name_for(type(state).View, f"{type(state).__name__}View")
-            draft.captured.objects[view] = type(state).View
-            self.draft.write(f"{name} = {view}(load64(work + {binding(draft.plan.bind(name))}))")
 
     def region(self, entry: Node) -> None:
         draft = self.draft

@@ -1,10 +1,12 @@
 """The end of a generated module: ``run``, which a worker thread calls once.
 
 A turn receives a burst from each source and takes it through the graph, so that a node knows by which port a packet
-came; with several workers it then takes what the others have for it. Between turns nothing shared is held.
+came; with several workers it then takes what the others have for it. Between turns nothing shared is held. Timers
+come first in a turn, so that nodes start theirs from the time of this turn.
 """
 
 from wirespeed.graph.draft import Draft
+from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.layout import MARKS, VECTOR_STRIDE, binding
 from wirespeed.graph.node import DEFAULT
 from wirespeed.ports.port import Port
@@ -28,6 +30,8 @@ class RunPart:
         for index, port in enumerate(plan.graph.sources):
             write(f"rx{index} = load64(work + {binding(plan.bind(('rx', port)))})")
             write(f"open{index} = rx{index} != 0")
+        timers = TimersPart(draft)
+        timers.begin()
         write("online(work + RCU_SLOT)")
         write("idle = 0")
         write("while True:")
@@ -36,6 +40,7 @@ class RunPart:
         write("if command >= EXIT:")
         write("    break")
         write("moved = 0")
+        timers.turn()
         write("if command == RUN:")
         write.depth += 1
         for index, port in enumerate(plan.graph.sources):

@@ -8,6 +8,7 @@ from wirespeed.graph.node import DEFAULT, Node
 from wirespeed.graph.source import number_doors
 from wirespeed.ports.port import Port
 from wirespeed.ports.wiring import Chain
+from wirespeed.timers.timers import Timers
 
 
 def _door(node: Node, door: str) -> str:
@@ -20,6 +21,7 @@ class Graph:
     def __init__(self) -> None:
         self.edges: dict[tuple[Any, str], Any] = {}
         self._places: list[Any] = []
+        self.timers: list[Timers] = []
 
     def add(self, chain: Chain) -> None:
         """Add every edge of ``a >> b >> c``.
@@ -40,6 +42,17 @@ class Graph:
             for place in (edge.source, edge.target):
                 if not any(place is known for known in self._places):
                     self._places.append(place)
+
+    def drive(self, timers: Timers) -> None:
+        """Let this graph's workers drive ``timers``. Those that a node holds they drive anyway.
+
+        Raises:
+            GraphError: not timers.
+        """
+        if not isinstance(timers, Timers):
+            raise GraphError(f"graph.drive takes timers, ws.Timers(...), not {timers!r}")
+        if timers not in self.timers:
+            self.timers.append(timers)
 
     @property
     def nodes(self) -> list[Node]:

@@ -18,6 +18,9 @@ RUN, DRAIN, EXIT = 0, 1, 2
 
 RCU_SLOT: int = 128
 BINDINGS: int = 1024
+WHEELS: int = 552
+MAX_WHEELS: int = 8
+"""Sets of timers that one graph can have."""
 MARKS: int = 4096 + 64
 """Where a vector's marks start: one word beside each descriptor, used only when nodes use ``pkt.mark``."""
 VECTOR_STRIDE: int = 2 * MARKS + 320  # room for MAX_BURST of both; not all vectors in the same cache sets
@@ -46,6 +49,9 @@ class Worker(View):
     profile = le64(520, "where the profiling loop adds up, or 0")
     perf_fd = le64(528, "hardware counters of this thread, or -1")
     drained = le64(536, "what was read from the wake-up descriptor")
+    wheels = le64(544, "wheels of timers that it drives; their addresses are at WHEELS")
+    nap_s = le64(616, "struct timespec: how long it is going to block")
+    nap_ns = le64(624)
     SIZE = BINDINGS
 
 

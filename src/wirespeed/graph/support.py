@@ -1,7 +1,7 @@
 """The few functions every generated loop calls: losing packets, blocking, and profiling marks."""
 
 from wirespeed.graph.handoff import pending
-from wirespeed.graph.layout import RCU_SLOT, Worker
+from wirespeed.graph.layout import RCU_SLOT, WHEELS, Worker
 from wirespeed.jit import (
     cold,
     cycles,
@@ -15,16 +15,19 @@ from wirespeed.jit import (
     store64,
     store_release,
 )
-from wirespeed.jit.libc import poll, read
+from wirespeed.jit.libc import ppoll, read
 from wirespeed.mem.pool import Cache, release
 from wirespeed.ports.queue import Queue
 from wirespeed.sync.rcu import offline, online
+from wirespeed.timers.wheel import TimersView
 
 _PROFILE_SLOT = 32  # a place's cycles, instructions, packets, calls
 _PROFILE_SLOTS = 256  # before them: what perf's group was read to, and its values at the last mark
 
 _ASLEEP: int = Worker.asleep.offset
 _DRAINED: int = Worker.drained.offset
+_NAP_S: int = Worker.nap_s.offset
+_WAKING_NS = 80_000  # from a timeout to the worker on its core: 50 us is what the kernel adds (prctl(2), timer slack)
 _REVENTS = 6  # of struct pollfd
 _CYCLES, _INSTRUCTIONS = 24, 32  # in what eal.perf reads: how many, enabled, running, cycles, instructions
 
@@ -57,20 +60,45 @@ def wait(work, empty_turns):  # type: ignore[no-untyped-def]
 
 
 @cold
+def _asleep(work, asleep):  # type: ignore[no-untyped-def]
+    """Say whether this worker blocks, to who commands it and to who commands its timers."""
+    for index in range(Worker(work).wheels):
+        TimersView(load64(work + WHEELS + (index << 3))).asleep = asleep
+    store_release(work + _ASLEEP, asleep)
+
+
+@cold
+def _nap(work):  # type: ignore[no-untyped-def]
+    """How many nanoseconds the worker may block: until shortly before its next timer. 0: not at all."""
+    worker = Worker(work)
+    left = worker.nap_ms * 1_000_000
+    if worker.wheels > 0:
+        for index in range(worker.wheels):
+            left = min(left, TimersView(load64(work + WHEELS + (index << 3))).sleep_ns(left))
+        left -= _WAKING_NS
+    return max(left, 0)
+
+
+@cold
 def _block(work):  # type: ignore[no-untyped-def]
     worker = Worker(work)
-    store_release(work + _ASLEEP, 1)
+    _asleep(work, 1)
     fence()
+    left = 0
     if load_relaxed(work) == 0 and pending(work) == 0:
+        left = _nap(work)
+    if left > 0:
+        worker.nap_s = left // 1_000_000_000
+        worker.nap_ns = left % 1_000_000_000
         offline(work + RCU_SLOT)
-        poll(worker.polled, worker.polled_count, worker.nap_ms)
+        ppoll(worker.polled, worker.polled_count, work + _NAP_S, 0)
         online(work + RCU_SLOT)
         # The last descriptor is the wake-up: unread, it would keep every later poll() from sleeping.
         wakeup = worker.polled + ((worker.polled_count - 1) << 3)
         if load16(wakeup + _REVENTS) != 0:
             read(load32(wakeup), work + _DRAINED, 8)
     worker.sleeps += 1
-    store_release(work + _ASLEEP, 0)
+    _asleep(work, 0)
 
 
 @cold

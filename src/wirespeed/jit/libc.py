@@ -109,3 +109,10 @@ def poll(descriptors: int, count: int, timeout_ms: int) -> int:
     """poll(2): ``descriptors`` is the address of ``count`` struct pollfd (8 bytes each)."""
     check = _through_ctypes("poll", descriptors, count, timeout_ms)
     return check - (1 << 32) if check >> 31 == 1 else check
+
+
+@_narrow("ppoll", 4)
+def ppoll(descriptors: int, count: int, timeout: int, mask: int) -> int:
+    """ppoll(2): poll(2) with a timeout in nanoseconds, ``timeout`` is the address of a struct timespec."""
+    check = _through_ctypes("ppoll", descriptors, count, timeout, mask)
+    return check - (1 << 32) if check >> 31 == 1 else check

@@ -20,9 +20,10 @@ was measured is in docs/design/0011.
 """
 
 import ctypes
+import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,8 +198,10 @@ class Timers(Shared):
         and the timers themselves. It gets a :class:`~wirespeed.timers.timer.Timer` and no packet, and sends none.
 
         Raises:
-            TableError: there are 127 already.
+            TableError: there are 127 already; it does not take one argument.
         """
+        if len(inspect.signature(function).parameters) != 1:
+            raise TableError(f"{self.name}: {function.__qualname__} must take one argument, the timer that expired")
         if len(self.callbacks) >= NUMBER_MASK:
             raise TableError(f"{self.name}: {NUMBER_MASK} callbacks are all there can be; tell by timer.word")
         self.callbacks.append(function)
@@ -219,6 +222,11 @@ class Timers(Shared):
         if self.parameters["by_hand"]:
             raise TableError(f"{self.name} was made with now_ns=...: its time is driven by hand, not by a worker")
 
+    def rouse_by(self, wakeups: Sequence[int]) -> None:
+        """The engine's word before a start: the eventfd that rouses each worker when a command comes."""
+        for wheel, wakeup in zip(self._wheels, wakeups, strict=False):
+            wheel.wakeup = wakeup
+
     @property
     def reclaimer(self) -> Any:
         """Set while workers run."""
@@ -229,6 +237,7 @@ class Timers(Shared):
         self._reclaimer = reclaimer
         self.remote = reclaimer is not None
         if reclaimer is None:  # nobody else is left to do what was commanded last
+            self.rouse_by([-1] * self.workers)
             self._tell(None)
 
     # One timer ----------------------------------------------------------------------------------------------

@@ -135,16 +135,22 @@ class TimersView(Wheel):
         if Ring(self.address + COMMANDS).count != 0:
             obey(self.address)
 
+    def ready(self) -> int:
+        """1 if :meth:`due` may give something: for most turns of a loop all there is to do."""
+        tick = self.now >> self.shift
+        if tick < self.next:
+            self.position = tick
+            return 0
+        return 1
+
     def due(self) -> int:
         """The address of a chunk of timers to look at, or 0 when none is due.
 
         Each of its :meth:`size` timers is then given to :meth:`take`, and at last the chunk to :meth:`done`.
         """
-        tick = self.now >> self.shift
-        if tick < self.next:
-            self.position = tick
+        if self.ready() == 0:
             return 0
-        number = take_chunk(self.address, tick)
+        number = take_chunk(self.address, self.now >> self.shift)
         return self.address + self.chunks + (number << CHUNK_BITS) if number != 0 else 0
 
     def size(self, chunk: int) -> int:
