@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
     from wirespeed.traffic.scheduler import Rates, Scheduler
     from wirespeed.traffic.wred import Thresholds, Wred
+    from wirespeed.timers.timers import Timers
     from wirespeed.wire.arp import Arp
     from wirespeed.wire.ethernet import Ethernet
     from wirespeed.wire.header import Header
@@ -79,6 +80,7 @@ _PLACES: dict[str, str] = {
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
     "traffic.scheduler": "Rates Scheduler",
     "traffic.wred": "Thresholds Wred",
+    "timers.timers": "Timers",
     "wire.arp": "Arp",
     "wire.ethernet": "Ethernet",
     "wire.header": "Header",
@@ -137,6 +139,7 @@ __all__ = [
     "Tally",
     "Tcp",
     "Thresholds",
+    "Timers",
     "TicketLock",
     "Toeplitz",
     "TokenBuckets",

@@ -328,7 +328,10 @@ class Timers(Shared):
         return handles
 
     def start_many(
-        self, handles: "NDArray[Any] | Iterable[int]", delays_ns: "NDArray[Any] | Iterable[int] | int", period_ns: int = 0
+        self,
+        handles: "NDArray[Any] | Iterable[int]",
+        delays_ns: "NDArray[Any] | Iterable[int] | int",
+        period_ns: int = 0,
     ) -> int:
         """:meth:`start` for each handle, with its own delay or all with the same; how many there were.
 
@@ -338,7 +341,9 @@ class Timers(Shared):
         if period_ns and not self.resolution_ns <= period_ns <= LATEST:
             raise TableError(f"{self.name}: period {period_ns} ns is shorter than a tick of {self.resolution_ns} ns")
         many = _int64(self.name, "handles", handles)
-        delays = _int64(self.name, "delays", np.array([delays_ns]) if isinstance(delays_ns, (int, np.integer)) else delays_ns)
+        delays = _int64(
+            self.name, "delays", np.array([delays_ns]) if isinstance(delays_ns, (int, np.integer)) else delays_ns
+        )
         each = len(delays) if not isinstance(delays_ns, (int, np.integer)) else len(many)
         if each != len(many):
             raise TableError(f"{self.name}: {len(many)} timers have {len(delays)} delays: give one each")
@@ -374,7 +379,13 @@ class Timers(Shared):
         return done
 
     def _command(
-        self, wheel: TimersView, what: int, handles: NDArray[np.int64], delays: NDArray[np.int64], step: int, period: int
+        self,
+        wheel: TimersView,
+        what: int,
+        handles: NDArray[np.int64],
+        delays: NDArray[np.int64],
+        step: int,
+        period: int,
     ) -> int:
         with self._commanding:
             done, until = 0, time.monotonic() + _PATIENCE_S
