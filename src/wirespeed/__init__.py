@@ -144,6 +144,8 @@ __all__ = [
     "Toeplitz",
     "TokenBuckets",
     "TwoRateMeters",
+    "TicketLock",
+    "Timers",
     "Udp",
     "Vlan",
     "WirespeedError",

@@ -110,7 +110,7 @@ def test_packets_start_timers(workers):
     assert timers.stats().used == 0
 
 
-@pytest.mark.skipif(not COMPILED, reason="the time to block is shorter than an interpreted turn")
+@pytest.mark.skipif(not COMPILED, reason="an interpreted turn is longer than what it may block")
 def test_a_blocked_worker_wakes_for_its_timer():
     """Nothing but a timer wakes it: the periods go on although it sleeps between them."""
     graph = ws.Graph()
@@ -156,7 +156,7 @@ def reads_a_packet(timer):
     beats.add(timer.length)
 
 
-@pytest.mark.skipif(not COMPILED, reason="only a compiler finds it before the start")
+@pytest.mark.skipif(not COMPILED, reason="interpreted, it is found when it runs")
 def test_a_callback_that_does_not_compile_is_named():
     graph = ws.Graph()
     graph.add(ws.port("ring:quiet") >> Collect("none"))

@@ -2,7 +2,6 @@
 
 import heapq
 
-import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -16,8 +16,19 @@ Positions are never behind what was emptied: a slot is taken off chunk by chunk,
 """
 
 from wirespeed.jit import add, cold, inline, leading_zeros, load32, load64, prefetch, store32, store64, trailing_zeros
-from wirespeed.timers.layout import BITMAP, CHUNK_BITS, CHUNK_TIMERS, FAR, FULL, NEVER, RECORD_BITS, RECORDS, SLOTS
-from wirespeed.timers.layout import Record, Wheel
+from wirespeed.timers.layout import (
+    BITMAP,
+    CHUNK_BITS,
+    CHUNK_TIMERS,
+    FAR,
+    FULL,
+    NEVER,
+    RECORD_BITS,
+    RECORDS,
+    SLOTS,
+    Record,
+    Wheel,
+)
 
 _FILED: int = Record.filed.offset
 _PLACE: int = Record.place.offset

@@ -61,6 +61,9 @@ from wirespeed.timers.wheel import TimersView
 
 MAX_CAPACITY: int = 1 << 26
 """Timers a worker may have."""
+Many = NDArray[Any] | Iterable[int]
+"""A row of integers."""
+
 _PATIENCE_S = 1.0
 _MOST_EXPIRED = 1 << 16  # that a call of a kernel gives; advance() calls until all are there
 
@@ -310,7 +313,7 @@ class Timers(Shared):
 
     # Many ---------------------------------------------------------------------------------------------------
 
-    def add_many(self, words: "NDArray[Any] | Iterable[int]", callback: int = 0, worker: int = 0) -> NDArray[np.int64]:
+    def add_many(self, words: Many, callback: int = 0, worker: int = 0) -> NDArray[np.int64]:
         """A timer for each of ``words``; their handles.
 
         Raises:
@@ -329,7 +332,7 @@ class Timers(Shared):
 
     def start_many(
         self,
-        handles: "NDArray[Any] | Iterable[int]",
+        handles: Many,
         delays_ns: "NDArray[Any] | Iterable[int] | int",
         period_ns: int = 0,
     ) -> int:
@@ -347,13 +350,13 @@ class Timers(Shared):
         each = len(delays) if not isinstance(delays_ns, (int, np.integer)) else len(many)
         if each != len(many):
             raise TableError(f"{self.name}: {len(many)} timers have {len(delays)} delays: give one each")
-        return self._do(START, many, delays, int(len(delays) == len(many)), period_ns)
+        return self._do(START, many, delays, step, period_ns)
 
-    def stop_many(self, handles: "NDArray[Any] | Iterable[int]") -> int:
+    def stop_many(self, handles: Many) -> int:
         """:meth:`stop` for each; how many were armed."""
         return self._do(STOP, _int64(self.name, "handles", handles), _NO_DELAY, 0, 0)
 
-    def remove_many(self, handles: "NDArray[Any] | Iterable[int]") -> int:
+    def remove_many(self, handles: Many) -> int:
         """:meth:`remove` for each; how many there were."""
         return self._do(REMOVE, _int64(self.name, "handles", handles), _NO_DELAY, 0, 0)
 
