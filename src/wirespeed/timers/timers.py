@@ -333,7 +333,7 @@ class Timers(Shared):
     def start_many(
         self,
         handles: Many,
-        delays_ns: "NDArray[Any] | Iterable[int] | int",
+        delays_ns: Many | int,
         period_ns: int = 0,
     ) -> int:
         """:meth:`start` for each handle, with its own delay or all with the same; how many there were.
@@ -344,11 +344,9 @@ class Timers(Shared):
         if period_ns and not self.resolution_ns <= period_ns <= LATEST:
             raise TableError(f"{self.name}: period {period_ns} ns is shorter than a tick of {self.resolution_ns} ns")
         many = _int64(self.name, "handles", handles)
-        delays = _int64(
-            self.name, "delays", np.array([delays_ns]) if isinstance(delays_ns, (int, np.integer)) else delays_ns
-        )
-        each = len(delays) if not isinstance(delays_ns, (int, np.integer)) else len(many)
-        if each != len(many):
+        step = int(not isinstance(delays_ns, (int, np.integer)))
+        delays = _int64(self.name, "delays", delays_ns if step else [delays_ns])
+        if step and len(delays) != len(many):
             raise TableError(f"{self.name}: {len(many)} timers have {len(delays)} delays: give one each")
         return self._do(START, many, delays, step, period_ns)
 
