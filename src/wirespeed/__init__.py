@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from wirespeed.tables.reta import Reta
     from wirespeed.tables.tally import Tally
     from wirespeed.tables.toeplitz import Toeplitz
+    from wirespeed.tables.tally import Tally
+    from wirespeed.timers.timers import Timers
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
     from wirespeed.traffic.scheduler import Rates, Scheduler
     from wirespeed.traffic.wred import Thresholds, Wred
-    from wirespeed.timers.timers import Timers
     from wirespeed.wire.arp import Arp
     from wirespeed.wire.ethernet import Ethernet
     from wirespeed.wire.header import Header
@@ -139,13 +140,11 @@ __all__ = [
     "Tally",
     "Tcp",
     "Thresholds",
-    "Timers",
     "TicketLock",
     "Toeplitz",
+    "Timers",
     "TokenBuckets",
     "TwoRateMeters",
-    "TicketLock",
-    "Timers",
     "Udp",
     "Vlan",
     "WirespeedError",

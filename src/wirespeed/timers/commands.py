@@ -8,7 +8,7 @@ goes in whole or not at all.
 
 from wirespeed.jit import cold, fence, load64, load_acquire, store64
 from wirespeed.jit.libc import write
-from wirespeed.sync.ring import Ring, mp_enqueue, sc_dequeue
+from wirespeed.sync.ring import RingView, mp_enqueue, sc_dequeue
 from wirespeed.timers.layout import COMMAND_WORDS, COMMANDS, Wheel
 from wirespeed.timers.records import find, remove_timer, start_timer, stop_timer
 
@@ -39,7 +39,7 @@ def obey(base: int) -> int:
     """Carry out what others commanded, one ring full at the most; how many commands."""
     wheel = Wheel(base)
     taken = base + _TAKEN
-    left = Ring(base + COMMANDS).count // COMMAND_WORDS
+    left = RingView(base + COMMANDS).count // COMMAND_WORDS
     for _ in range(left):
         sc_dequeue(base + COMMANDS, taken, COMMAND_WORDS)
         what = load64(taken)

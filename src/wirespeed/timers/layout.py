@@ -24,7 +24,7 @@ the first bit of the bitmap is the next thing to do (:mod:`wirespeed.timers.slot
 """
 
 from wirespeed.jit import View, le32, le64
-from wirespeed.sync.ring import Ring
+from wirespeed.sync.ring import RingView
 
 LEVELS: int = 7
 """256^7 ticks of at least 64 ns: more than :data:`LATEST`."""
@@ -41,7 +41,7 @@ SLOTS: int = 1024
 COMMANDS: int = 8192
 COMMANDS_IN_RING: int = 1024
 COMMAND_WORDS: int = 4
-RECORDS: int = COMMANDS + -(-Ring.bytes_needed(COMMANDS_IN_RING * COMMAND_WORDS) // 4096) * 4096
+RECORDS: int = COMMANDS + -(-RingView.bytes_needed(COMMANDS_IN_RING * COMMAND_WORDS) // 4096) * 4096
 
 RECORD_BITS: int = 5
 CHUNK_BITS: int = 6

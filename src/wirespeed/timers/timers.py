@@ -35,7 +35,7 @@ from wirespeed.errors import TableError
 from wirespeed.jit import tsc
 from wirespeed.mem.shared import Shared
 from wirespeed.mem.state import MAX_WORKERS
-from wirespeed.sync.ring import Ring, format_ring
+from wirespeed.sync.ring import RingView, format_ring
 from wirespeed.timers import bulk
 from wirespeed.timers.clock import set_clock
 from wirespeed.timers.commands import REMOVE, START, STOP
@@ -512,7 +512,7 @@ class Timers(Shared):
     @property
     def waiting(self) -> int:
         """Commands that no worker has looked at yet."""
-        return sum(int(Ring(wheel.address + COMMANDS).count) // COMMAND_WORDS for wheel in self._wheels)
+        return sum(int(RingView(wheel.address + COMMANDS).count) // COMMAND_WORDS for wheel in self._wheels)
 
     def __repr__(self) -> str:
         return f"<Timers {self.name}: {self.armed()} of {self.capacity * self.workers} armed>"

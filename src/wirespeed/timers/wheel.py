@@ -12,7 +12,7 @@ whatever they like, themselves included.
 from typing import Any
 
 from wirespeed.jit import cold, load32, load64, prefetch, store64
-from wirespeed.sync.ring import Ring
+from wirespeed.sync.ring import RingView
 from wirespeed.timers.clock import told
 from wirespeed.timers.commands import REMOVE, START, STOP, obey, post
 from wirespeed.timers.layout import CHUNK_BITS, COMMANDS, NEVER, NUMBER_MASK, PERIODIC, WORKER_SHIFT, Record, Wheel
@@ -132,7 +132,7 @@ class TimersView(Wheel):
 
     def begin(self) -> None:
         """Before a walk: do what others commanded."""
-        if Ring(self.address + COMMANDS).count != 0:
+        if RingView(self.address + COMMANDS).count != 0:
             obey(self.address)
 
     def ready(self) -> int:
@@ -192,7 +192,7 @@ class TimersView(Wheel):
 
     def sleep_ns(self, most_ns: int) -> int:
         """How long the worker may block before something is due, at most ``most_ns``; 0: not at all."""
-        if Ring(self.address + COMMANDS).count != 0:
+        if RingView(self.address + COMMANDS).count != 0:
             return 0
         left = (self.next << self.shift) - self.now if self.next < NEVER >> self.shift else most_ns
         return max(min(left, most_ns), 0)
