@@ -63,6 +63,7 @@ from wirespeed.jit.memory import (
     write_bytes,
 )
 from wirespeed.jit.sums import sum_blocks
+from wirespeed.jit.ordered import cycles_ordered
 from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.view import View
 
@@ -91,6 +92,7 @@ __all__ = [
     "crc32c_word",
     "crc_steps",
     "cycles",
+    "cycles_ordered",
     "exchange",
     "fence",
     "fence_acquire",
