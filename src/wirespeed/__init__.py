@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wirespeed.eal.alarm import Alarm
+    from wirespeed.eal.measure import perf
     from wirespeed.engine.engine import Engine
     from wirespeed.engine.report import Report
     from wirespeed.engine.run import run
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
     from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
     from wirespeed.mem.rings import Ring
+    from wirespeed.mem.section import Section
     from wirespeed.mem.shared import Shared, attach
     from wirespeed.mem.state import Counter, PerWorker
     from wirespeed.mem.state import Counter as counter
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES: dict[str, str] = {
+    "eal.alarm": "Alarm",
+    "eal.measure": "perf",
     "engine.engine": "Engine",
     "engine.report": "Report",
     "engine.run": "run",
@@ -68,6 +73,7 @@ _PLACES: dict[str, str] = {
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
     "mem.locks": "RwLock SpinLock TicketLock",
     "mem.rings": "Ring",
+    "mem.section": "Section",
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
@@ -111,6 +117,7 @@ __all__ = [
     "GREEN",
     "RED",
     "YELLOW",
+    "Alarm",
     "Arp",
     "Counter",
     "DifferentiatedMeters",
@@ -134,6 +141,7 @@ __all__ = [
     "Ring",
     "RwLock",
     "Scheduler",
+    "Section",
     "Shared",
     "SingleRateMeters",
     "SpinLock",
@@ -167,6 +175,7 @@ __all__ = [
     "mac",
     "node",
     "per_worker",
+    "perf",
     "port",
     "prefetch",
     "run",

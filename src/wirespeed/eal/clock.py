@@ -135,10 +135,10 @@ class Follower:
 
     What it says never goes back and has no jumps below a millisecond: an offset is taken out by running a little
     faster or slower (at most 500 ppm, as NTP does) until the next time. A lag of more than that, after a machine
-    was suspended or moved, is made good at once. A timer of the control thread can call it::
+    was suspended or moved, is made good at once. An alarm can call it::
 
         time = Follower()
-        ws.Timer(1.0, time.follow, period=1.0)
+        ws.Alarm(1.0, time.follow, every=1.0)
 
     Args:
         start: a calibrated clock; None calibrates one, in 20 ms.
