@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from wirespeed.tables.tally import Tally
     from wirespeed.timers.timers import Timers
     from wirespeed.traffic.bucket import TokenBuckets
+    from wirespeed.traffic.distributor import Distributor
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
+    from wirespeed.traffic.reorder import Reorder
     from wirespeed.traffic.scheduler import Rates, Scheduler
     from wirespeed.traffic.wred import Thresholds, Wred
     from wirespeed.wire.arp import Arp
@@ -84,7 +86,9 @@ _PLACES: dict[str, str] = {
     "tables.tally": "Tally",
     "tables.toeplitz": "Toeplitz",
     "traffic.bucket": "TokenBuckets",
+    "traffic.distributor": "Distributor",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
+    "traffic.reorder": "Reorder",
     "traffic.scheduler": "Rates Scheduler",
     "traffic.wred": "Thresholds Wred",
     "timers.timers": "Timers",
@@ -121,6 +125,7 @@ __all__ = [
     "Arp",
     "Counter",
     "DifferentiatedMeters",
+    "Distributor",
     "Engine",
     "Ethernet",
     "Graph",
@@ -136,6 +141,7 @@ __all__ = [
     "PerWorker",
     "Port",
     "Rates",
+    "Reorder",
     "Report",
     "Reta",
     "Ring",
