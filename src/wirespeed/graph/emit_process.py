@@ -39,6 +39,7 @@ class ProcessPart:
                     write(f"d{exit_.counter} = 0")
         write("pkt = Packet()")
         write("pkt.cells = cells")
+        write("pkt.cache = cache.address")
         if draft.alone:
             write("pkt.port = port")
         for entry in plan.entries:

@@ -73,7 +73,7 @@ def trace(node: Node, packet: Any, port: int = 0) -> Trace:
     with Region(CELL, "wirespeed-trace", huge=False) as memory:
         write_bytes(memory.address + HEADROOM, data)
         pkt = Packet()
-        pkt.cells, pkt.port, pkt.mark = memory.address, port, 0
+        pkt.cells, pkt.cache, pkt.port, pkt.mark = memory.address, 0, port, 0
         pkt.desc = describe(0, HEADROOM, len(data))
         parse_transport(pkt)
         fields.touched = []

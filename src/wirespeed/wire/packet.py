@@ -9,6 +9,7 @@ within the cell, never outside it, and find the headers anew.
 from typing import Any
 
 from wirespeed.jit import Local, bswap16, load32, load64, slot, store16, store32, store64, word
+from wirespeed.mem.buffer import copy_packet, cut, describe_meta, join, linearise
 from wirespeed.mem.descriptor import (
     CELL,
     CELL_HEADER,
@@ -20,6 +21,7 @@ from wirespeed.mem.descriptor import (
     offset_of,
     with_data,
 )
+from wirespeed.mem.pool import Cache, share
 from wirespeed.wire.arp import Arp
 from wirespeed.wire.ethernet import Ethernet
 from wirespeed.wire.icmp import Icmp, Icmp6
@@ -37,10 +39,12 @@ class Packet(Local):
 
     desc = word()  # the 64-bit descriptor (wirespeed.mem.descriptor)
     cells = word()  # address of cell 0
+    cache = word()  # address of the worker's free cells; 0 in a trace
     port = word()  # index of the port it came in by
     mark = word()  # for nodes to tell each other something: 0 when received, travels with the packet
     start = word()  # address of the first byte
     end = word()  # address after the last byte of the first segment
+    meta = slot(CellHeader)  # what the header line says: timestamp, RSS hash, flow mark, VLAN tag, user words
 
     eth = slot(Ethernet)
     vlan = slot(Vlan)  # the outer tag
@@ -102,11 +106,53 @@ class Packet(Local):
         return 1
 
     def trim(self, count: int) -> int:
-        """Take ``count`` bytes off the end; 0 when it is shorter or chained (nothing changes), else 1."""
+        """Take ``count`` bytes off the end; 0 when it is shorter, or chained and shared (nothing changes), else 1."""
         length = length_of(self.desc)
-        if count < 0 or self.desc & CHAINED != 0 or count > length:
+        made = 0
+        if self.desc & CHAINED == 0:
+            if count >= 0 and count <= length:
+                made = with_data(self.desc, offset_of(self.desc), length - count)
+        elif self.cache != 0:
+            made = cut(Cache(self.cache), self.desc, count)
+        if made == 0:
             return 0
-        self.desc = with_data(self.desc, offset_of(self.desc), length - count)
+        self.desc = made
+        parse_transport(self)
+        return 1
+
+    def with_meta(self) -> CellHeader:
+        """``meta``, there from now on, to be written: it travels with the packet until that is freed."""
+        line = CellHeader(header_of(self.cells, self.desc))
+        self.desc = describe_meta(self.cells, self.desc)
+        self.meta = line
+        return line
+
+    def copy(self) -> int:
+        """The descriptor of a copy in cells of its own, to be put in a ring; 0 when there are no free cells."""
+        return copy_packet(Cache(self.cache), self.desc) if self.cache != 0 else 0
+
+    def clone(self) -> int:
+        """One more holder of the same bytes: the descriptor for it to hold, never 0. Nobody may write any more."""
+        self.desc = share(self.cells, self.desc)
+        return self.desc
+
+    def linearise(self) -> int:
+        """Bring a chained packet into one cell; 0 when it is too long or there is no free cell, else 1."""
+        if self.desc & CHAINED == 0:
+            return 1
+        made = linearise(Cache(self.cache), self.desc) if self.cache != 0 else 0
+        if made == 0:
+            return 0
+        self.desc = made
+        parse_transport(self)
+        return 1
+
+    def join(self, desc: int) -> int:
+        """Put another packet's bytes behind; 0 when that is too long or this one is shared (nothing changes), else 1."""
+        made = join(self.cells, self.desc, desc)
+        if made == 0:
+            return 0
+        self.desc = made
         parse_transport(self)
         return 1
 

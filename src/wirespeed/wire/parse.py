@@ -51,6 +51,7 @@ FRAME, LINK, NETWORK, TRANSPORT = 0, 1, 2, 3
 LEVEL: dict[str, int] = {
     **dict.fromkeys(("desc", "cells", "port", "mark", "start", "end", "length"), FRAME),
     **dict.fromkeys(("prepend", "adjust", "append", "trim", "parse"), FRAME),
+    **dict.fromkeys(("meta", "with_meta", "copy", "clone", "linearise", "join", "cache"), FRAME),
     **dict.fromkeys(("eth", "vlan", "qinq", "ethertype", "l3", "push_vlan", "pop_vlan"), LINK),
     **dict.fromkeys(("arp", "ipv4", "ipv6", "ip_bytes"), NETWORK),
     **dict.fromkeys(("protocol", "l4", "icmp", "icmp6", "udp", "tcp", "limit", "payload"), TRANSPORT),
@@ -106,6 +107,7 @@ def _frame(pkt: "Packet") -> None:
     start = address_of(pkt.cells, pkt.desc)
     pkt.start = start
     pkt.end = start + length_of(pkt.desc)
+    pkt.meta = CellHeader(header_of(pkt.cells, pkt.desc) if pkt.desc & META != 0 else 0)
 
 
 @inline
