@@ -30,7 +30,8 @@ LONGEST: int = 65535 + 14 + 8
 """Bytes of the largest packet: IP's 65,535, Ethernet, two VLAN tags."""
 MOST_CELLS: int = -(-LONGEST // ROOM)
 
-_CLEARED = CellHeader.timestamp.offset  # what META vouches for lies behind; before are chain and holders
+_CLEARED: int = CellHeader.timestamp.offset  # what META vouches for lies behind; before are chain and holders
+_LINE: int = CellHeader.SIZE
 
 
 @inline
@@ -46,7 +47,7 @@ def describe_meta(cells, desc):  # type: ignore[no-untyped-def]
     """Make the header line say something about this packet: the descriptor with META; what was stale is zeros."""
     if desc & META == 0:
         line = header_of(cells, desc)
-        for at in range(_CLEARED, CellHeader.SIZE, 8):
+        for at in range(_CLEARED, _LINE, 8):
             store64(line + at, 0)
     return desc | META
 
@@ -118,7 +119,7 @@ def copy_packet(cache, desc):  # type: ignore[no-untyped-def]
         return 0
     copy_bytes(cells, made, 0, desc, 0, length)
     if desc & META != 0:
-        copy(header_of(cells, made) + _CLEARED, header_of(cells, desc) + _CLEARED, CellHeader.SIZE - _CLEARED)
+        copy(header_of(cells, made) + _CLEARED, header_of(cells, desc) + _CLEARED, _LINE - _CLEARED)
         made |= META
     return made
 
@@ -151,7 +152,7 @@ def linearise(cache, desc):  # type: ignore[no-untyped-def]
 
 @cold
 def join(cells, first, second):  # type: ignore[no-untyped-def]
-    """One packet of two, the second's bytes behind the first's; 0 if it would be too long, or somebody shares the first.
+    """One packet of two, the second's bytes behind the first's; 0 if that is too long, or somebody shares the first.
 
     What the header line says of the second is forgotten.
     """

@@ -148,7 +148,7 @@ class Packet(Local):
         return 1
 
     def join(self, desc: int) -> int:
-        """Put another packet's bytes behind; 0 when that is too long or this one is shared (nothing changes), else 1."""
+        """Put another packet behind; 0 (and nothing changes) when that is too long or this one shared, else 1."""
         made = join(self.cells, self.desc, desc)
         if made == 0:
             return 0
