@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from wirespeed.tables.reta import Reta
     from wirespeed.tables.tally import Tally
     from wirespeed.tables.toeplitz import Toeplitz
-    from wirespeed.tables.tally import Tally
     from wirespeed.timers.timers import Timers
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.distributor import Distributor
@@ -80,18 +79,18 @@ _PLACES: dict[str, str] = {
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
     "tables.lpm": "Lpm4",
-    "tables.maglev": "Maglev",
     "tables.lpm6": "Lpm6",
+    "tables.maglev": "Maglev",
     "tables.reta": "Reta",
     "tables.tally": "Tally",
     "tables.toeplitz": "Toeplitz",
+    "timers.timers": "Timers",
     "traffic.bucket": "TokenBuckets",
     "traffic.distributor": "Distributor",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
     "traffic.reorder": "Reorder",
     "traffic.scheduler": "Rates Scheduler",
     "traffic.wred": "Thresholds Wred",
-    "timers.timers": "Timers",
     "wire.arp": "Arp",
     "wire.ethernet": "Ethernet",
     "wire.header": "Header",
@@ -155,8 +154,8 @@ __all__ = [
     "Tcp",
     "Thresholds",
     "TicketLock",
-    "Toeplitz",
     "Timers",
+    "Toeplitz",
     "TokenBuckets",
     "TwoRateMeters",
     "Udp",

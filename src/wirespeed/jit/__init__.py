@@ -62,8 +62,8 @@ from wirespeed.jit.memory import (
     unregister,
     write_bytes,
 )
-from wirespeed.jit.sums import sum_blocks
 from wirespeed.jit.ordered import cycles_ordered
+from wirespeed.jit.sums import sum_blocks
 from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.view import View
 
