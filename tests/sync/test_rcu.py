@@ -7,7 +7,7 @@ import pytest
 from wirespeed.errors import WirespeedError
 from wirespeed.jit import COMPILED, kernel, load64, load_acquire, pause, store64, store_release
 from wirespeed.mem.region import Region
-from wirespeed.sync.rcu import Grace, GraceTimeout, Slot, format_slot, offline, online, quiescent
+from wirespeed.sync.rcu import Grace, GraceStats, GraceTimeout, Slot, format_slot, offline, online, quiescent
 
 UPDATES = 20_000 if COMPILED else 50
 
@@ -151,3 +151,43 @@ def test_a_reader_never_sees_reclaimed_memory(slots):
         reader.join()
         assert bad == [0]
         assert load64(slots[0] + Slot.answered.offset) == 0
+
+
+def test_a_full_queue_waits_for_the_oldest(slots):
+    clock = Clock()
+    grace = Grace(slots[:1], clock=clock, sleep=clock.sleep, limit=2)
+    ran = []
+    say(slots[0], 1)
+    grace.defer(lambda: ran.append(1))
+    grace.defer(lambda: ran.append(2))
+    with pytest.raises(GraceTimeout, match=r"worker 0 passed no quiescent state in 0.5 s"):
+        grace.defer(lambda: ran.append(3), timeout=0.5)
+    assert (grace.pending, ran) == (2, [])
+    assert grace.stats() == GraceStats(2, 1, 1, 2, 0)
+    say(slots[0], 2)
+    grace.defer(lambda: ran.append(3))
+    assert (grace.pending, ran) == (1, [1, 2])
+    assert grace.stats() == GraceStats(3, 1, 1, 1, 2)
+    say(slots[0], 0)
+    assert grace.reclaim() == 1
+    assert grace.stats().online == 0
+
+
+def test_a_queue_that_becomes_free_while_it_waits(slots):
+    clock = Clock()
+
+    def sleep(seconds):
+        clock.sleep(seconds)
+        say(slots[0], 2)
+
+    grace = Grace(slots[:1], clock=clock, sleep=sleep, limit=1)
+    ran = []
+    say(slots[0], 1)
+    grace.defer(lambda: ran.append(1))
+    grace.defer(lambda: ran.append(2))
+    assert (ran, grace.pending) == ([1], 1)
+
+
+def test_a_queue_for_nothing(slots):
+    with pytest.raises(WirespeedError, match="queue of 0 deferred actions"):
+        Grace(slots, limit=0)

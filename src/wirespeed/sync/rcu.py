@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from wirespeed.errors import WirespeedError
 from wirespeed.jit import View, fence, inline, kernel, le64, load_acquire, store_release
@@ -29,6 +30,17 @@ from wirespeed.jit import View, fence, inline, kernel, le64, load_acquire, store
 
 class GraceTimeout(WirespeedError):
     """A worker passed no quiescent state in time."""
+
+
+@dataclass(frozen=True)
+class GraceStats:
+    """``periods`` started for ``workers``, of which ``online`` are; actions ``pending``, and ``reclaimed`` that ran."""
+
+    periods: int
+    workers: int
+    online: int
+    pending: int
+    reclaimed: int
 
 
 class Slot(View):
@@ -89,6 +101,11 @@ class Grace:
         slots: addresses of the workers' slots, laid out by :func:`format_slot`.
         names: what to call the workers in errors; ``worker 0`` and so on otherwise.
         clock, sleep: seconds, as in ``time``; tests pass their own.
+        limit: how many actions may wait at a time; None does not bound them. Memory that waits to be used again is
+            memory too: a full queue makes :meth:`defer` wait for the oldest (rte_rcu_qsbr_dq does the same).
+
+    For those who come from rte_rcu_qsbr: a *token* is the period's number (``start``), *check* is ``passed`` or
+    ``wait``, *report* is :func:`quiescent`, and a worker registers by :func:`online`.
     """
 
     def __init__(
@@ -97,8 +114,13 @@ class Grace:
         names: Iterable[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        limit: int | None = None,
     ) -> None:
+        if limit is not None and limit < 1:
+            raise WirespeedError(f"a queue of {limit} deferred actions is not possible: 1 or more, or None")
         self._slots = list(slots)
+        self.limit = limit
+        self._reclaimed = 0
         self._names = list(names) if names is not None else [f"worker {i}" for i in range(len(self._slots))]
         if len(self._names) != len(self._slots):
             raise WirespeedError(f"{len(self._slots)} workers have {len(self._names)} names: give one each")
@@ -141,8 +163,20 @@ class Grace:
         self.wait(self.start(), timeout)
         self.reclaim()
 
-    def defer(self, action: Callable[[], None]) -> None:
-        """Run ``action`` once no worker can hold what was unlinked before this call; see :meth:`reclaim`."""
+    def defer(self, action: Callable[[], None], timeout: float = 1.0) -> None:
+        """Run ``action`` once no worker can hold what was unlinked before this call; see :meth:`reclaim`.
+
+        Raises:
+            GraceTimeout: the queue has a limit, is full, and stayed so for ``timeout`` seconds. The action
+                was not queued: what it would free stays unlinked, try again.
+        """
+        if self.limit is not None and len(self._deferred) >= self.limit:
+            self.reclaim()
+            with self._lock:
+                oldest = self._deferred[0][0] if len(self._deferred) >= self.limit else None
+            if oldest is not None:
+                self.wait(oldest, timeout)
+                self.reclaim()
         with self._lock:
             self._deferred.append((self.start(), action))
         self.reclaim()
@@ -155,6 +189,7 @@ class Grace:
                 if not self._deferred or not self.passed(self._deferred[0][0]):
                     return done
                 _, action = self._deferred.popleft()
+            self._reclaimed += 1
             action()
             done += 1
 
@@ -162,6 +197,12 @@ class Grace:
     def pending(self) -> int:
         """Actions deferred and not yet run."""
         return len(self._deferred)
+
+    def stats(self) -> "GraceStats":
+        """How it stands now."""
+        with self._lock:
+            online = sum(_answer(slot) > 0 for slot in self._slots)
+            return GraceStats(self._period - 1, len(self._slots), online, len(self._deferred), self._reclaimed)
 
     def _waiting_for(self, period: int) -> list[str]:
         late = []
