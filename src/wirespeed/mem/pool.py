@@ -1,152 +1,55 @@
 """The pool: who owns which cell.
 
-Free cells are in two places: on a stack that each worker has to itself (last in, first out: the cell freed
-last is still in the cache), and in a ring that all share. A worker goes to the ring only when its stack runs
-dry or over, and then moves ``BATCH`` cells at once. Every cell is accounted for: when a graph has stopped,
-``pool.in_use`` is 0.
+Free cells are on a stack that each worker has to itself, and in a ring that all share (:mod:`wirespeed.mem.pool_cache`
+has what workers do with them). Every cell is accounted for: when a graph has stopped, ``pool.in_use`` is 0. When no
+cell is free, whoever wanted one gets none and that is counted; nothing else happens.
 
-One stack's memory (:class:`Cache`)::
+One region, every place an offset, so that another process can attach it and look::
 
-    0      the record below
-    64     blank descriptors, 8 bytes each, the warm end last
+    0        the shared ring of free cells, one 64-bit slot a cell
+    page     a stack for each worker, and one for the control thread
+    page     in checked mode: who held each cell last, 4 bytes a cell
+    page     the cells, CELL bytes each
+
+A cell's data starts at one of four cache lines (docs/design/0006), so that the headers of a burst spread over the
+processor's cache. A pool takes about 2,060 bytes a cell.
 """
 
-from wirespeed.errors import ArenaError
-from wirespeed.jit import View, cold, fetch_add, inline, kernel, le64, load64, move, store64
-from wirespeed.mem.descriptor import (
-    CELL,
-    CHAINED,
-    FLAGS,
-    SHARED,
-    CellHeader,
-    blank,
-    describe,
-    header_of,
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wirespeed.errors import ArenaError, TableError
+from wirespeed.jit import inline, kernel, load64, register, store64, unregister
+from wirespeed.mem.descriptor import CELL, blank, describe
+from wirespeed.mem.pool_cache import (
+    BATCH,
+    LIMIT,
+    MAX_BURST,
+    STACK,
+    Cache,
+    cache_bytes,
+    get,
+    get_all,
+    get_shared,
+    hold,
+    hold_all,
+    put,
+    put_shared,
+    release,
+    share,
+    take,
+    taken,
+    untake,
 )
-from wirespeed.mem.region import Region
-from wirespeed.sync.ring import RingView, format_ring, mc_dequeue, mp_enqueue
+from wirespeed.mem.shared import Shared
+from wirespeed.sync.ring import LARGEST, SLOTS, RingView, format_ring, mc_dequeue, mp_enqueue
 
-BATCH: int = 256
-"""Cells moved between a worker's stack and the shared ring at once."""
-
-_STACK = 64
-_LIMIT = 512  # a stack above this spills BATCH cells
-MAX_BURST: int = 512
-"""The most packets one call may take or release."""
-_CACHE_BYTES = _STACK + 8 * (_LIMIT + MAX_BURST + BATCH)
-
-
-class Cache(View):
-    """One worker's free cells."""
-
-    cells = le64(0, "address of cell 0")
-    top = le64(8, "cells on the stack")
-    ring = le64(16, "address of the shared ring")
-    refused = le64(24, "cells that were wanted and not there")
-    SIZE = 64
-
-
-@cold
-def _refill(cache):  # type: ignore[no-untyped-def]
-    """Fetch a batch from the ring."""
-    cache.top += mc_dequeue(cache.ring, cache.address + _STACK + cache.top * 8, BATCH)
-
-
-@cold
-def _spill(cache):  # type: ignore[no-untyped-def]
-    """Give the coldest cells, those at the bottom, back to the ring until the stack is within its limit."""
-    stack = cache.address + _STACK
-    while cache.top > _LIMIT:
-        mp_enqueue(cache.ring, stack, BATCH)  # the ring has room for every cell there is
-        cache.top -= BATCH
-        move(stack, stack + BATCH * 8, cache.top * 8)
-
-
-@inline
-def take(cache, wanted):  # type: ignore[no-untyped-def]
-    """Take up to ``wanted`` (at most MAX_BURST) blank cells; returns how many."""
-    if cache.top < wanted:
-        _refill(cache)
-        if cache.top < wanted:
-            _refill(cache)
-    got = min(wanted, cache.top)
-    cache.refused += wanted - got
-    cache.top -= got
-    return got
-
-
-@inline
-def taken(cache, got):  # type: ignore[no-untyped-def]
-    """Address of the first of the ``got`` descriptors just taken, the warmest; each next one is 8 bytes *below*.
-
-    Read them before anything is released.
-    """
-    return cache.address + _STACK + ((cache.top + got - 1) << 3)
-
-
-@inline
-def untake(cache, unused):  # type: ignore[no-untyped-def]
-    """Put back the last ``unused`` of the cells just taken; the earlier ones must still be where they were.
-
-    The unused ones are the coldest, those at the low end: the stack grows over them again.
-    """
-    cache.top += unused
-
-
-@inline
-def release(cache, vector, count):  # type: ignore[no-untyped-def]
-    """Free the ``count`` (at most MAX_BURST) packets whose descriptors are at ``vector``, with their chains."""
-    if cache.top > _LIMIT:
-        _spill(cache)
-    seen = 0
-    for i in range(count):
-        seen |= load64(vector + (i << 3))
-    if seen & FLAGS:
-        for i in range(count):
-            _release_one(cache, load64(vector + (i << 3)))
-    else:
-        to = cache.address + _STACK + cache.top * 8
-        for i in range(count):
-            store64(to + (i << 3), blank(load64(vector + (i << 3))))
-        cache.top += count
-
-
-@cold
-def _release_one(cache, desc):  # type: ignore[no-untyped-def]
-    """Free one packet that is chained, shared or carries metadata."""
-    more = True
-    while more:
-        header = CellHeader(header_of(cache.cells, desc))
-        following = header.next
-        more = (desc & CHAINED) != 0
-        last = True
-        if desc & SHARED:
-            last = (fetch_add(header.address + 8, -1) & 0xFFFF_FFFF) == 1
-        if last:
-            if cache.top > _LIMIT:
-                _spill(cache)
-            store64(cache.address + _STACK + cache.top * 8, blank(desc))
-            cache.top += 1
-        desc = following
-
-
-@cold
-def share(cells, desc):  # type: ignore[no-untyped-def]
-    """One more holder for a packet, chain and all; returns the descriptor that every holder must use from now on."""
-    at = desc
-    above = 0  # header of the cell before
-    while True:
-        header = CellHeader(header_of(cells, at))
-        if at & SHARED:
-            fetch_add(header.address + 8, 1)
-        else:
-            header.references = 2
-            if above:
-                CellHeader(above).next = at | SHARED
-        above = header.address
-        if not at & CHAINED:
-            return desc | SHARED
-        at = header.next
+_PAGE = 4096
+_CONTROL = "the control thread"
 
 
 @kernel
@@ -156,63 +59,176 @@ def _take_into(cache_address, vector, wanted):  # type: ignore[no-untyped-def]
     source = taken(cache, got)
     for i in range(got):
         store64(vector + (i << 3), load64(source - (i << 3)))
+    if cache.to_holders != 0:
+        hold_all(cache, vector, got, 0)
+    return got
+
+
+@inline
+def _get_many(cache, vector, count, bulk):  # type: ignore[no-untyped-def]
+    """In bursts; all or nothing gives back what it has got."""
+    done = 0
+    while done < count:
+        chunk = min(count - done, MAX_BURST)
+        got = get(cache, vector + (done << 3), chunk)
+        done += got
+        if got < chunk:
+            break
+    if bulk and done < count:
+        _put_many(cache, vector, done)
+        done = 0
+    return done
+
+
+@inline
+def _put_many(cache, vector, count):  # type: ignore[no-untyped-def]
+    for first in range(0, count, MAX_BURST):
+        put(cache, vector + (first << 3), min(MAX_BURST, count - first))
+
+
+@kernel
+def _get_array(cache_address, vector, count, bulk):  # type: ignore[no-untyped-def]
+    cache = Cache(cache_address)
+    got = _get_many(cache, vector, count, bulk)
+    if cache.to_holders != 0:
+        hold_all(cache, vector, got, 0)
     return got
 
 
 @kernel
 def _release_from(cache_address, vector, count):  # type: ignore[no-untyped-def]
-    release(Cache(cache_address), vector, count)
+    for first in range(0, count, MAX_BURST):
+        release(Cache(cache_address), vector + (first << 3), min(MAX_BURST, count - first))
 
 
 @kernel
-def _release_ring(cache_address, ring):  # type: ignore[no-untyped-def]
+def _release_ring(cache_address, ring, scratch):  # type: ignore[no-untyped-def]
     cache = Cache(cache_address)
-    vector = cache_address + _CACHE_BYTES
-    got = mc_dequeue(ring, vector, BATCH)
+    got = mc_dequeue(ring, scratch, BATCH)
     while got > 0:
-        release(cache, vector, got)
-        got = mc_dequeue(ring, vector, BATCH)
+        release(cache, scratch, got)
+        got = mc_dequeue(ring, scratch, BATCH)
 
 
 @kernel
-def _stock(cache_address, cells):  # type: ignore[no-untyped-def]
-    """Put every cell in the ring, through the stack's memory."""
-    cache = Cache(cache_address)
-    words = cache.address + _STACK
+def _stock(ring, scratch, cells):  # type: ignore[no-untyped-def]
+    """Put every cell in the ring."""
     for first in range(0, cells, BATCH):
         for i in range(BATCH):
-            store64(words + (i << 3), blank((first + i) << 12))
-        mp_enqueue(cache.ring, words, BATCH)
+            store64(scratch + (i << 3), blank((first + i) << 12))
+        mp_enqueue(ring, scratch, min(BATCH, cells - first))
 
 
-class Pool:
+@dataclass(frozen=True)
+class CacheStats:
+    """What one worker did with the pool.
+
+    Attributes:
+        cells: free cells on its stack now.
+        hits: calls that took cells and found them on the stack.
+        misses: calls that had to go to the shared ring.
+        refills: cells fetched from the shared ring.
+        spills: cells given back to the shared ring.
+        refused: cells that were wanted when there was none.
+    """
+
+    cells: int
+    hits: int
+    misses: int
+    refills: int
+    spills: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """A pool at one moment.
+
+    Attributes:
+        cells: how many there are.
+        free, in_use: how many are free, wherever they are, and how many hold packets.
+        shared: free cells in the shared ring.
+        cache, batch: cells above which a worker's stack spills, and how many it moves at once.
+        workers: by worker.
+        control: the control thread's.
+    """
+
+    cells: int
+    free: int
+    in_use: int
+    shared: int
+    cache: int
+    batch: int
+    workers: tuple[CacheStats, ...]
+    control: CacheStats
+
+    @property
+    def refused(self) -> int:
+        """Cells that were wanted when there was none, by all together."""
+        return sum(each.refused for each in (*self.workers, self.control))
+
+
+class Pool(Shared):
     """``cells`` cells of ``CELL`` bytes for ``workers`` workers and the control thread.
 
     Args:
-        cells: rounded up to a power of two; 2 KiB each.
+        cells: rounded up to a power of two (``pool.size`` says to what); 2 KiB each.
         workers: how many workers will take and release; each gets a stack.
+        name: what other processes attach it by, to look at it.
+        cache: free cells a worker keeps: above that its stack spills.
+        batch: cells moved between a stack and the shared ring at once.
+        places: the graph's, for a pool that notes which of them held each cell last; see :meth:`leaks`.
 
     Raises:
         ArenaError: fewer cells than the workers' stacks need, or no memory.
     """
 
-    def __init__(self, cells: int = 16384, workers: int = 1) -> None:
-        least = (workers + 1) * (_LIMIT + BATCH)
+    KIND = "pool"
+    VERSION = 1
+
+    def __init__(
+        self,
+        cells: int = 16384,
+        workers: int = 1,
+        name: str | None = None,
+        *,
+        cache: int = LIMIT,
+        batch: int = BATCH,
+        places: Sequence[str] | None = None,
+    ) -> None:
+        if cache < 0 or not 1 <= batch <= max(cache, 1):
+            raise ArenaError(f"a stack that spills above cache={cache} cannot move batch={batch} cells: use 1 to {cache}")
+        least = (workers + 1) * (cache + batch)
         if cells < least:
             raise ArenaError(f"a pool of {cells} cells starves {workers} workers: give it at least {least}")
-        self.size = 1 << (cells - 1).bit_length()
-        self.workers = workers
-        ring_bytes = -(-RingView.bytes_needed(self.size) // 4096) * 4096
-        caches_bytes = -(-((workers + 1) * _CACHE_BYTES + 8 * BATCH) // 4096) * 4096  # and scratch behind the last
-        self.region = Region(ring_bytes + caches_bytes + self.size * CELL, "wirespeed-pool")
-        self.ring = self.region.address
-        self.cells = self.region.address + ring_bytes + caches_bytes
-        format_ring(self.ring, self.size)
-        self._caches = [self.region.address + ring_bytes + i * _CACHE_BYTES for i in range(workers + 1)]
+        size = 1 << (cells - 1).bit_length()
+        if size > LARGEST:
+            raise ArenaError(f"a pool of {cells} cells is not possible: use up to {LARGEST}")
+        layout = _layout(size, workers, cache, batch, places is not None)
+        self._create(
+            layout[-1] + size * CELL, name, cells=size, workers=workers, cache=cache, batch=batch,
+            places=None if places is None else list(places),
+        )  # fmt: skip
+        self._attached()
+        format_ring(self.ring, size)
         for address in self._caches:
-            cache = Cache(address)
-            cache.cells, cache.top, cache.ring = self.cells, 0, self.ring
-        _stock(self._caches[-1], self.size)
+            stack = Cache(address)
+            stack.to_cells, stack.to_ring = self.cells - address, self.ring - address
+            stack.to_holders = self._holders - address if places is not None else 0
+            stack.limit, stack.batch = cache, batch
+        _stock(self.ring, self._scratch, size)
+
+    def _attached(self) -> None:
+        known = self.parameters
+        self.size, self.workers = known["cells"], known["workers"]
+        self.places: list[str] | None = known["places"]
+        caches, scratch, holders, cells = _layout(
+            self.size, self.workers, known["cache"], known["batch"], self.places is not None
+        )
+        each = cache_bytes(known["cache"], known["batch"])
+        self.ring, self.cells = self.address, self.address + cells
+        self._caches = [self.address + caches + i * each for i in range(self.workers + 1)]
+        self._scratch, self._holders = self.address + scratch, self.address + holders
 
     def cache(self, worker: int) -> int:
         """Address of a worker's stack; index ``workers`` is the control thread's."""
@@ -233,25 +249,129 @@ class Pool:
         """Cells that were wanted when there was none."""
         return sum(Cache(address).refused for address in self._caches)
 
+    def __len__(self) -> int:
+        return self.size
+
+    def stats(self) -> PoolStats:
+        """Its state now, and what each worker did."""
+        each = [_stats_of(Cache(address)) for address in self._caches]
+        return PoolStats(
+            self.size, self.free, self.in_use, RingView(self.ring).count, self.parameters["cache"],
+            self.parameters["batch"], tuple(each[:-1]), each[-1],
+        )  # fmt: skip
+
+    # The control thread -----------------------------------------------------------------------------------
+
     def take(self, vector: int, wanted: int) -> int:
         """Control thread: take up to ``wanted`` cells, descriptors written at ``vector``; returns how many."""
+        self._check_writable()
         return int(_take_into(self._caches[-1], vector, wanted))
 
     def release(self, vector: int, count: int) -> None:
         """Control thread: free ``count`` packets whose descriptors are at ``vector``."""
-        for first in range(0, count, MAX_BURST):
-            _release_from(self._caches[-1], vector + 8 * first, min(MAX_BURST, count - first))
+        self._check_writable()
+        _release_from(self._caches[-1], vector, count)
 
     def release_ring(self, ring: int) -> None:
         """Control thread: free every packet whose descriptor is in the ring at address ``ring``."""
-        _release_ring(self._caches[-1], ring)
+        self._check_writable()
+        _release_ring(self._caches[-1], ring, self._scratch)
 
-    def close(self) -> None:
-        """Give the memory back. No worker may run any more."""
-        self.region.close()
+    def get_many(self, count: int, *, bulk: bool = False) -> NDArray[np.int64]:
+        """Control thread: the descriptors of up to ``count`` blank cells; ``bulk``: of all or none.
+
+        Raises:
+            TableError: a negative count, or the pool is attached read-only.
+        """
+        self._check_writable()
+        if count < 0:
+            raise TableError(f"cannot take {count} cells: ask for 0 or more")
+        array = np.empty(min(count, self.size), np.int64)
+        got = 0 if bulk and count > self.size else self._with(array, _get_array, int(bulk))
+        return array[:got]
+
+    def put_many(self, descriptors: NDArray[np.int64]) -> None:
+        """Control thread: free the packets that these descriptors say, chains and all.
+
+        Raises:
+            TableError: an array of another type, or a cell that the pool does not have; nothing is freed.
+        """
+        self._check_writable()
+        array = np.ascontiguousarray(descriptors)
+        if array.dtype != np.int64 or array.ndim != 1:
+            raise TableError(f"descriptors are one dimension of int64, not {array.dtype} of shape {array.shape}")
+        cells = array >> 12 & 0xFFFF_FFFF
+        if len(array) and int(cells.max()) >= self.size:
+            raise TableError(f"cell {cells.max()} is not one of the {self.size} cells of this pool")
+        self._with(array, _release_from)
+
+    def _with(self, array: NDArray[np.int64], function: Any, *more: int) -> int:
+        if not len(array):
+            return 0
+        vector = array.ctypes.data
+        register(vector, array.nbytes, "array")
+        try:
+            return int(function(self._caches[-1], vector, len(array), *more) or 0)
+        finally:
+            unregister(vector)
+
+    # What is missing --------------------------------------------------------------------------------------
+
+    def used_cells(self) -> NDArray[np.int64]:
+        """Indices of the cells in use. Ask while no worker runs: cells on their way are neither here nor there."""
+        used = np.ones(self.size, bool)
+        ring = RingView(self.ring)
+        slots = self._words(self.ring + SLOTS, self.size)
+        waiting = np.arange(ring.consumer_tail, ring.producer_tail) & ring.mask
+        used[slots[waiting] >> 12 & 0xFFFF_FFFF] = False
+        for address in self._caches:
+            used[self._words(address + STACK, Cache(address).top) >> 12 & 0xFFFF_FFFF] = False
+        return np.flatnonzero(used)
+
+    def leaks(self) -> dict[str, int]:
+        """Cells in use, by the place that held each last: a node or port of the graph. Ask while no worker runs.
+
+        A pool knows the places if it was made with them (``ws.run(graph, checked=True)``); one that does not has
+        one line that says so.
+        """
+        used = self.used_cells()
+        if not len(used):
+            return {}
+        if self.places is None:
+            return {"unknown, since the pool is not checked": len(used)}
+        holders = self._words(self._holders, self.size // 2).view(np.int32)[used]
+        names = ["nobody", _CONTROL, *self.places]
+        counts = np.bincount(holders, minlength=len(names))
+        return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+    def _words(self, address: int, count: int) -> NDArray[np.int64]:
+        import ctypes
+
+        return np.frombuffer((ctypes.c_int64 * count).from_address(address), np.int64) if count else np.empty(0, np.int64)
 
     def __repr__(self) -> str:
         return f"<Pool {self.in_use} of {self.size} cells in use, {self.region.kind} memory>"
 
 
-__all__ = ["BATCH", "MAX_BURST", "Cache", "Pool", "describe", "release", "share", "take", "taken", "untake"]
+def _layout(size: int, workers: int, cache: int, batch: int, checked: bool) -> tuple[int, int, int, int]:
+    """Where the stacks, the control thread's scratch vector, the holders and the cells begin."""
+    caches = _pages(RingView.bytes_needed(size))
+    scratch = caches + (workers + 1) * cache_bytes(cache, batch)
+    holders = _pages(scratch + 8 * BATCH)
+    return caches, scratch, holders, holders + (_pages(4 * size) if checked else 0)
+
+
+def _pages(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+def _stats_of(cache: Cache) -> CacheStats:
+    return CacheStats(
+        cache.top, cache.takes - cache.misses, cache.misses, cache.refilled, cache.spilled, cache.refused
+    )
+
+
+__all__ = [
+    "BATCH", "LIMIT", "MAX_BURST", "Cache", "CacheStats", "Pool", "PoolStats", "describe", "get", "get_all",
+    "get_shared", "hold", "hold_all", "put", "put_shared", "release", "share", "take", "taken", "untake",
+]  # fmt: skip
