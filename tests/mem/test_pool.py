@@ -1,16 +1,38 @@
 """The pool: every cell is somewhere, once. Against a model, and between threads."""
 
+import os
+import subprocess
+import sys
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from wirespeed.errors import ArenaError
+from wirespeed.errors import ArenaError, TableError
 from wirespeed.jit import COMPILED, kernel, load64, pause, store64
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, blank, cell_of, header_of
-from wirespeed.mem.pool import BATCH, MAX_BURST, Cache, Pool, release, share, take, taken, untake
+from wirespeed.mem.pool import (
+    BATCH,
+    MAX_BURST,
+    Cache,
+    CacheStats,
+    Pool,
+    get,
+    get_all,
+    get_shared,
+    hold,
+    hold_all,
+    put,
+    put_shared,
+    release,
+    share,
+    take,
+    taken,
+    untake,
+)
 from wirespeed.mem.region import Region
 from wirespeed.sync.ring import RingView, format_ring, sc_dequeue, sp_enqueue
 
@@ -373,3 +395,134 @@ class Accounting(RuleBasedStateMachine):
 
 TestAccounting = Accounting.TestCase
 TestAccounting.settings = settings(max_examples=40 if COMPILED else 4, stateful_step_count=40 if COMPILED else 10)
+
+
+# Vectors of blank cells, statistics, other processes -------------------------------------------------------------
+
+
+@kernel
+def vectors(cache_address, vector):
+    """get and put of every kind; how many things were not as they should be. The pool has 64 cells, a stack 16."""
+    cache = Cache(cache_address)
+    bad = 0
+    bad += get(cache, vector, 32) != 32
+    bad += get_all(cache, vector + 256, 33) != 0
+    bad += get(cache, vector + 256, 40) != 32
+    bad += get(cache, vector + 512, 1) != 0
+    bad += get_shared(cache, vector + 512, 1) != 0
+    put_shared(cache, vector, 32)
+    bad += get_shared(cache, vector, 33) != 0
+    bad += get_shared(cache, vector, 32) != 32
+    put(cache, vector, 32)
+    put(cache, vector + 256, 32)
+    bad += get_all(cache, vector, 64) != 64
+    put(cache, vector, 64)
+    return bad
+
+
+def test_vectors_of_blank_cells():
+    with Pool(64, 1, cache=16, batch=16) as pool, Region(8192, "test-vector", huge=False) as region:
+        for _ in range(3):
+            assert vectors(pool.cache(0), region.address) == 0
+            assert pool.in_use == 0
+
+
+def test_arrays_of_cells(bench):
+    pool = bench.pool
+    first = pool.get_many(1000)
+    assert len(set(first.tolist())) == 1000
+    assert (first == [blank(desc) for desc in first.tolist()]).all()
+    assert len(pool.get_many(pool.size, bulk=True)) == 0
+    assert len(pool.get_many(10**9, bulk=True)) == 0
+    assert pool.in_use == 1000
+    rest = pool.get_many(10**9)
+    assert pool.in_use == pool.size
+    assert len(pool.get_many(1)) == 0
+    pool.put_many(first)
+    pool.put_many(rest | META)
+    pool.put_many(rest[:0])
+    for wrong, message in [
+        (rest.astype(np.int32), "not int32"),
+        (rest.reshape(1, -1), "one dimension"),
+        (np.array([pool.size << 12]), f"cell {pool.size} is not one of the {pool.size} cells"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            pool.put_many(wrong)
+    with pytest.raises(TableError, match="cannot take -1 cells"):
+        pool.get_many(-1)
+
+
+def test_stats_by_worker(bench):
+    bench.release(bench.take(32))
+    bench.release(bench.take(32))
+    stats = bench.pool.stats()
+    assert stats.workers[0] == CacheStats(cells=BATCH, hits=1, misses=1, refills=BATCH, spills=0, refused=0)
+    assert stats.workers[1] == stats.control == CacheStats(0, 0, 0, 0, 0, 0)
+    assert (stats.cells, stats.free, stats.in_use, stats.shared) == (
+        bench.pool.size,
+        bench.pool.size,
+        0,
+        bench.pool.size - BATCH,
+    )
+    held = []
+    while got := bench.take(256):
+        held += got
+    bench.release(held)
+    after = bench.pool.stats()
+    assert after.refused == after.workers[0].refused == 256
+    assert after.workers[0].spills > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cache": 16, "batch": 17}, "spills above cache=16 cannot move batch=17 cells: use 1 to 16"),
+        ({"cache": -1}, "cache=-1"),
+        ({"batch": 0}, "batch=0"),
+        ({"cells": 1 << 40}, "a pool of 1099511627776 cells is not possible"),
+    ],
+)
+def test_bad_sizes(arguments, message):
+    with pytest.raises(ArenaError, match=message):
+        Pool(**arguments)
+
+
+def test_leaks_by_place():
+    with Pool(2048, 1, places=["in", "node"]) as pool, Region(4096, "test-vector", huge=False) as region:
+        held = pool.get_many(5).tolist()
+        cache = Cache(pool.cache(0))
+        CellHeader(header_of(pool.cells, held[1])).next = held[2]
+        hold(cache, held[0], 2)
+        hold(cache, held[1] | CHAINED, 1)
+        assert pool.leaks() == {"the control thread": 2, "in": 2, "node": 1}
+        assert sorted(pool.used_cells().tolist()) == sorted(map(cell_of, held))
+        for i, desc in enumerate(held):
+            store64(region.address + 8 * i, desc)
+        hold_all(cache, region.address, 4, 2)
+        pool.put_many(np.array(held[1:]))
+        assert pool.leaks() == {"node": 1}
+        pool.put_many(np.array(held[:1]))
+        assert pool.leaks() == {}
+
+
+LOOK = """
+import sys
+from wirespeed.errors import TableError
+from wirespeed.mem.pool import Pool
+pool = Pool.attach("test-pool", int(sys.argv[1]))
+print(pool.size, pool.free, pool.in_use, pool.stats().workers[1].misses, pool.leaks())
+try:
+    pool.get_many(1)
+except TableError as error:
+    print(error)
+"""
+
+
+def test_another_process_looks_at_it():
+    with Pool(2048, 2, "test-pool", cache=64, batch=32, places=["in"]) as pool, Region(4096, "v", huge=False) as region:
+        assert take_into(pool.cache(1), region.address, 3, 0) == 3
+        out = subprocess.run(
+            [sys.executable, "-c", LOOK, str(os.getpid())], capture_output=True, text=True, check=True
+        ).stdout
+    assert out.splitlines()[0] == "2048 2045 3 1 {'nobody': 3}"
+    assert "attached read-only" in out

@@ -52,6 +52,7 @@ def run(
     options: Sequence[str] = (),
     memory_mib: int = 1024,
     idle_main: bool = False,
+    before: Callable[[int], None] | None = None,
     progress: Callable[[str], None] | None = None,
     binary: str = "dpdk-test",
 ) -> str:
@@ -69,6 +70,7 @@ def run(
             is logged, since the peer is not at its best then.
         idle_main: the main lcore only waits for the others, which it does by spinning: give its thread what
             nobody else wants (SCHED_IDLE), so that another lcore may have its core.
+        before: told the process's id when it is ready, before the autotest starts.
         progress: told each line as it comes.
 
     Raises BenchError when the program is missing, the autotest does not exist, fails, skips itself or takes
@@ -81,6 +83,8 @@ def run(
             prompt.read()
             if idle_main:
                 os.sched_setscheduler(prompt.child.pid, os.SCHED_IDLE, os.sched_param(0))
+            if before is not None:
+                before(prompt.child.pid)
             text = prompt.ask(command, stop)
             if stop is not None and stop.search(text):
                 prompt.end(polite=False)

@@ -14,7 +14,9 @@ BENCHES: dict[str, str] = {
     "forward": "wirespeed.bench.forward",
     "locks": "wirespeed.bench.locks",
     "pcap": "wirespeed.bench.pcap",
+    "pool": "wirespeed.bench.pool",
     "rcu": "wirespeed.bench.rcu",
+    "ring": "wirespeed.bench.ring",
     "start": "wirespeed.bench.start",
 }
 """Each bench and the module whose ``rows(settings, tell)`` measures it."""

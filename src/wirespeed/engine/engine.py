@@ -21,7 +21,7 @@ from wirespeed.errors import GraphError, WirespeedError
 from wirespeed.graph.build import Built, build
 from wirespeed.graph.graph import Graph
 from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, WHEELS, Worker, binding
-from wirespeed.graph.plan import FUSED, PROFILE, make_plan
+from wirespeed.graph.plan import FUSED, PROFILE, Plan, make_plan
 from wirespeed.jit import store64
 from wirespeed.mem.pool import MAX_BURST, Pool
 from wirespeed.mem.state import MAX_WORKERS
@@ -45,7 +45,10 @@ class Engine:
         shape: ``fused`` or ``split`` (every node by itself); the packets are the same.
         counters: events the hardware counts for each worker while it profiles (see :mod:`wirespeed.eal.perf`).
         progress: told what is being compiled.
-        name: under which ``wirespeed inspect`` and other processes find its counters while it runs.
+        name: under which ``wirespeed inspect`` and other processes find its counters while it runs, and with
+            ``.pool`` behind it its packet pool.
+        checked: write down which place of the graph has each cell, at some cycles a packet and place, so that the
+            report and :meth:`wirespeed.mem.pool.Pool.leaks` name who lost one.
 
     Raises:
         WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile. Nothing has moved.
@@ -64,6 +67,7 @@ class Engine:
         counters: tuple[Event, ...] = (),
         progress: Callable[[str], None] | None = None,
         name: str | None = None,
+        checked: bool = False,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise WirespeedError(f"workers={workers} must be 1 to {MAX_WORKERS}")
@@ -72,14 +76,19 @@ class Engine:
         self.graph = graph
         self.count = workers
         self.progress = progress
-        self.plan = make_plan(graph, shape, workers, burst)
+        self.plan = make_plan(graph, shape, workers, burst, checked)
         self.notes: list[str] = []
         self._closing: list[Callable[[], None]] = []
         self._final: Report | None = None
         self._started = self._stopped = 0.0
         self._profiled: Built | None = None
         self._recompiling: threading.Thread | None = None
-        self.pool = Pool(max(cells, (workers + 2) * 1024), workers)
+        self.pool = Pool(
+            max(cells, (workers + 2) * 1024),
+            workers,
+            name and f"{name}.pool",
+            places=self.plan.places if checked else None,
+        )
         self._closing.append(self.pool.close)
         try:
             self._open_ports()
@@ -187,17 +196,21 @@ class Engine:
     def _recompile(self) -> None:
         """A number that a node uses has changed: compile anew beside the running loop, then swap."""
         try:
-            self.built = build(make_plan(self.graph, self.plan.shape, self.count, self.plan.burst), self.progress)
+            self.built = build(self._plan(self.plan.shape), self.progress)
         except WirespeedError as error:
             self.built.captured.watched.clear()
             self.notes.append(f"a changed number was not taken over: {error}")
             return
         self.workers.switch(self.built)
 
+    def _plan(self, shape: str) -> Plan:
+        """The same graph once more, in another shape."""
+        return make_plan(self.graph, shape, self.count, self.plan.burst, self.plan.checked)
+
     def prepare_profile(self) -> None:
         """Compile the profiling loop; takes a while the first time, so do it beside the running graph."""
         if self._profiled is None:
-            self._profiled = build(make_plan(self.graph, PROFILE, self.count, self.plan.burst), self.progress)
+            self._profiled = build(self._plan(PROFILE), self.progress)
 
     @property
     def can_profile(self) -> bool:
@@ -248,7 +261,8 @@ class Engine:
         snapshot = self._snapshot()
         faults = [fault for port in self.graph.ports if (fault := port.fault())]
         self._close_ports(faults)
-        self._final = dataclasses.replace(snapshot, in_use=self.pool.in_use, faults=tuple(faults))
+        leaks = self.pool.leaks()
+        self._final = dataclasses.replace(snapshot, in_use=self.pool.in_use, leaks=leaks, faults=tuple(faults))
         self.close()
         if self.workers.failure is not None:
             raise self.workers.failure

@@ -35,6 +35,7 @@ class Report:
         ports: counters by specification.
         refused: times a packet could not be received because the pool was empty.
         in_use: cells that hold packets; 0 after the end.
+        leaks: the latter by the place that held them last, if the graph ran ``checked``.
         faults: what went wrong with an input or output, one sentence each; the command line exits with 2 then.
         interrupted: a signal ended it.
     """
@@ -47,6 +48,7 @@ class Report:
     ports: dict[str, PortStats]
     refused: int = 0
     in_use: int = 0
+    leaks: dict[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -98,6 +100,7 @@ class Report:
             lines.append(f"  node {node.name}: {', '.join(doors)}")
         if self.refused:
             lines.append(f"  {self.refused:,} times no cell was free to receive into")
+        lines += [f"  {cells:,} cells lost, last held by {place}" for place, cells in self.leaks.items()]
         lines += [f"  note: {note}" for note in self.notes]
         lines += [f"  fault: {fault}" for fault in self.faults]
         return "\n".join(lines)

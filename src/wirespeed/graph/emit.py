@@ -26,7 +26,7 @@ from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, RUN, Worker
 from wirespeed.graph.support import begin, lose, mark, wait
 from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relaxed, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
-from wirespeed.mem.pool import Cache, release
+from wirespeed.mem.pool import Cache, hold, hold_all, release
 from wirespeed.sync.rcu import offline, online, quiescent
 from wirespeed.timers.timer import Timer
 from wirespeed.wire.packet import Packet

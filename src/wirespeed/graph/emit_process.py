@@ -100,8 +100,10 @@ class ProcessPart:
     def tree(self, node: Node) -> None:
         """Run a node on ``pkt`` and follow its doors, inside the region's loop."""
         draft = self.draft
-        write = draft.write
+        write, plan = draft.write, draft.plan
         used = draft.exits(node)
+        if plan.checked:
+            write(f"hold(cache, pkt.desc, {draft.slot(node) + 1})")
         call = draft.call(draft.names[node])
         if len(used) == 1:
             write(call)
@@ -109,7 +111,7 @@ class ProcessPart:
             return
         door = f"door_{draft.names[node]}"
         write(f"{door} = {call}")
-        numbers = {exit_.door: number for number, exit_ in enumerate(draft.plan.exits[node])}
+        numbers = {exit_.door: number for number, exit_ in enumerate(plan.exits[node])}
         for position, exit_ in enumerate(used):
             last = position == len(used) - 1
             keyword = "if" if position == 0 else "elif"
@@ -142,6 +144,8 @@ class ProcessPart:
         write(f"# to {draft.place(port)}")
         write(f"if c{vector} > 0:")
         write.depth += 1
+        if plan.checked:
+            write(f"hold_all(cache, v{vector}, c{vector}, {draft.slot(port, sink=True) + 1})")
         if draft.profile:
             write("begin(work)")
         write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")

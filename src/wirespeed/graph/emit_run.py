@@ -70,6 +70,9 @@ class RunPart:
         write("if count > 0:")
         write.depth += 1
         write("moved += count")
+        if plan.checked:
+            vector = f"worker.vectors + {target * VECTOR_STRIDE}"
+            write(f"hold_all(Cache(cache), {vector}, count, {draft.slot(port) + 1})")
         if not draft.alone:
             write(f"count = spread(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})")
         self.unmark(port)

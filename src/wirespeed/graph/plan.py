@@ -40,6 +40,7 @@ class Plan:
     exits: dict[Node, list[Exit]] = field(default_factory=dict)
     counters: int = 0
     bindings: dict[Any, int] = field(default_factory=dict)
+    checked: bool = False  # the loop writes down who holds each cell
     asks_port: bool = True  # whether some node may read ``pkt.port``; known once the nodes were read
 
     def vector(self, place: Any) -> int:
@@ -63,6 +64,16 @@ class Plan:
         """The doors by which packets are dropped."""
         return [e for e in self.exits[node] if e.door in node.drops]
 
+    @property
+    def places(self) -> list[str]:
+        """What every place is called, in the order of their slots: sources, nodes, sinks."""
+        graph = self.graph
+        return [
+            *(f"{port.spec} (in)" for port in graph.sources),
+            *(node.name for node in self.order),
+            *(f"{port.spec} (out)" for port in graph.sinks),
+        ]
+
     def bind(self, key: Any) -> int:
         """Index of the binding of ``("rx", port)``, ``("tx", port)`` or a captured state's name."""
         return self.bindings.setdefault(key, len(self.bindings))
@@ -84,14 +95,14 @@ def prefers_prefetch(node: Node) -> bool:
     return True
 
 
-def make_plan(graph: Graph, shape: str = FUSED, workers: int = 1, burst: int = 32) -> Plan:
+def make_plan(graph: Graph, shape: str = FUSED, workers: int = 1, burst: int = 32, checked: bool = False) -> Plan:
     """Check the graph and lay it out.
 
     Raises:
         GraphError: the graph cannot run.
     """
     graph.check()
-    plan = Plan(graph, shape, workers, burst, order=graph.order())
+    plan = Plan(graph, shape, workers, burst, order=graph.order(), checked=checked)
     leads: dict[Node, int] = {}
     for (source, _), target in graph.edges.items():
         if isinstance(target, Node):

@@ -15,6 +15,7 @@ A cell's data starts at one of four cache lines (docs/design/0006), so that the 
 processor's cache. A pool takes about 2,060 bytes a cell.
 """
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -197,7 +198,9 @@ class Pool(Shared):
         places: Sequence[str] | None = None,
     ) -> None:
         if cache < 0 or not 1 <= batch <= max(cache, 1):
-            raise ArenaError(f"a stack that spills above cache={cache} cannot move batch={batch} cells: use 1 to {cache}")
+            raise ArenaError(
+                f"a stack that spills above cache={cache} cannot move batch={batch} cells: use 1 to {max(cache, 1)}"
+            )
         least = (workers + 1) * (cache + batch)
         if cells < least:
             raise ArenaError(f"a pool of {cells} cells starves {workers} workers: give it at least {least}")
@@ -338,16 +341,17 @@ class Pool(Shared):
         if not len(used):
             return {}
         if self.places is None:
-            return {"unknown, since the pool is not checked": len(used)}
+            return {"unknown (run with checked=True)": len(used)}
         holders = self._words(self._holders, self.size // 2).view(np.int32)[used]
         names = ["nobody", _CONTROL, *self.places]
         counts = np.bincount(holders, minlength=len(names))
         return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
     def _words(self, address: int, count: int) -> NDArray[np.int64]:
-        import ctypes
-
-        return np.frombuffer((ctypes.c_int64 * count).from_address(address), np.int64) if count else np.empty(0, np.int64)
+        if not count:
+            return np.empty(0, np.int64)
+        memory: Any = (ctypes.c_int64 * count).from_address(address)
+        return np.frombuffer(memory, np.int64)
 
     def __repr__(self) -> str:
         return f"<Pool {self.in_use} of {self.size} cells in use, {self.region.kind} memory>"
@@ -366,9 +370,7 @@ def _pages(size: int) -> int:
 
 
 def _stats_of(cache: Cache) -> CacheStats:
-    return CacheStats(
-        cache.top, cache.takes - cache.misses, cache.misses, cache.refilled, cache.spilled, cache.refused
-    )
+    return CacheStats(cache.top, cache.takes - cache.misses, cache.misses, cache.refilled, cache.spilled, cache.refused)
 
 
 __all__ = [
