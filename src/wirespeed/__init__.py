@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wirespeed.hashes import checksum, crc16, crc32c, siphash24, xxhash64
     from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
     from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
+    from wirespeed.mem.pool import Pool
     from wirespeed.mem.rings import Ring
     from wirespeed.mem.section import Section
     from wirespeed.mem.shared import Shared, attach
@@ -73,6 +74,7 @@ _PLACES: dict[str, str] = {
     "hashes": "checksum crc16 crc32c siphash24 xxhash64",
     "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
     "mem.locks": "RwLock SpinLock TicketLock",
+    "mem.pool": "Pool",
     "mem.rings": "Ring",
     "mem.section": "Section",
     "mem.shared": "Shared attach",
@@ -138,6 +140,7 @@ __all__ = [
     "Maglev",
     "Node",
     "PerWorker",
+    "Pool",
     "Port",
     "Rates",
     "Reorder",

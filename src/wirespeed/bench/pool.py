@@ -109,9 +109,7 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
                 tell(f"turn {turn + 1}: {metric}")
                 os.sched_setaffinity(0, {core})
                 try:
-                    spent = median(
-                        int(run(pool.cache(0), region.address, keep, BULK, turns)) for _ in range(_REPEATS)
-                    )
+                    spent = median(int(run(pool.cache(0), region.address, keep, BULK, turns)) for _ in range(_REPEATS))
                 finally:
                     os.sched_setaffinity(0, allowed)
                 theirs = None if not text or cache is None else _theirs(text, cache, keep)

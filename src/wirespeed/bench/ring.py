@@ -197,7 +197,13 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
                 value = median(ours(region, case, kernels[case], turns, cores) for _ in range(_REPEATS))
                 found[case].append(Pair(value, case.theirs(text) if text and case.line else None))
     return [
-        Row.of("ring", case.metric, "cycles", summarise(pairs, lower_is_better=True), peer(_COMMAND) if settings.peer else None)
+        Row.of(
+            "ring",
+            case.metric,
+            "cycles",
+            summarise(pairs, lower_is_better=True),
+            peer(_COMMAND) if settings.peer else None,
+        )
         for case, pairs in found.items()
     ]
 

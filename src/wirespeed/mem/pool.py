@@ -324,11 +324,11 @@ class Pool(Shared):
         """Indices of the cells in use. Ask while no worker runs: cells on their way are neither here nor there."""
         used = np.ones(self.size, bool)
         ring = RingView(self.ring)
-        slots = self._words(self.ring + SLOTS, self.size)
+        slots = self._int64s(self.ring + SLOTS, self.size)
         waiting = np.arange(ring.consumer_tail, ring.producer_tail) & ring.mask
         used[slots[waiting] >> 12 & 0xFFFF_FFFF] = False
         for address in self._caches:
-            used[self._words(address + STACK, Cache(address).top) >> 12 & 0xFFFF_FFFF] = False
+            used[self._int64s(address + STACK, Cache(address).top) >> 12 & 0xFFFF_FFFF] = False
         return np.flatnonzero(used)
 
     def leaks(self) -> dict[str, int]:
@@ -342,12 +342,12 @@ class Pool(Shared):
             return {}
         if self.places is None:
             return {"unknown (run with checked=True)": len(used)}
-        holders = self._words(self._holders, self.size // 2).view(np.int32)[used]
+        holders = self._int64s(self._holders, self.size // 2).view(np.int32)[used]
         names = ["nobody", _CONTROL, *self.places]
         counts = np.bincount(holders, minlength=len(names))
         return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
-    def _words(self, address: int, count: int) -> NDArray[np.int64]:
+    def _int64s(self, address: int, count: int) -> NDArray[np.int64]:
         if not count:
             return np.empty(0, np.int64)
         memory: Any = (ctypes.c_int64 * count).from_address(address)
