@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from wirespeed.jit import COMPILED
 
 HERE = Path(__file__).parent
-for place in (HERE / "engine",):  # `from feed import Feed, Collect` in any test
+for place in (HERE / "engine", HERE / "tables"):  # `from feed import Feed, Collect` in any test
     if str(place) not in sys.path:
         sys.path.append(str(place))
 

@@ -1,38 +1,24 @@
 """Lpm4: literals, errors, a model, pytricia, the whole Internet, and readers during updates."""
 
 import ipaddress
-import os
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from table_model import TableMachine, against_pytricia, needs_the_internet, watched
+from table_model import lookup_lpm4 as compiled_lookup
 
 from wirespeed.errors import TableError
-from wirespeed.jit import COMPILED, kernel, load32, load64, load_acquire, pause, store64, store_release
+from wirespeed.jit import COMPILED, load32
 from wirespeed.mem.region import Region
-from wirespeed.sync.rcu import Grace, GraceTimeout, Slot, format_slot, offline, online, quiescent
-from wirespeed.tables.lpm import MAX_HOP, Lpm4, Lpm4View
+from wirespeed.sync.rcu import Grace, GraceTimeout, format_slot, online, quiescent
+from wirespeed.tables.lpm import MAX_HOP, Lpm4
 from wirespeed.tables.lpm_memory import EXTENDED, HOP_MASK, RECORD_BYTES
-from wirespeed.tables.routes import load_routes
-
-INTERNET = Path(os.environ.get("WIRESPEED_ROUTES", "/work/shared/data/routes/internet-2026.txt.gz"))
-SHORTEST = 0 if COMPILED else 18  # painting a /0 interpreted is 2^24 checked stores
-
-
-@kernel
-def compiled_lookup(table, ip):
-    view = Lpm4View(table)
-    view.prefetch(ip)
-    return view.lookup(ip)
 
 
 @pytest.fixture
 def table():
-    with Lpm4(groups=4) as table:
+    with Lpm4(groups=4, routes=1024) as table:
         yield table
 
 
@@ -198,68 +184,10 @@ def test_groups_out_of_range(groups):
 # A model ------------------------------------------------------------------------------------------------
 
 
-ADDRESSES = st.one_of(
-    st.integers(0, 0xFFF).map(lambda low: 0x0A000000 | low),  # crowded: a few /24s
-    st.integers(0, 0xFFFF_FFFF),
-)
-PREFIXES = st.tuples(ADDRESSES, st.one_of(st.integers(SHORTEST, 32), st.integers(22, 32))).map(
-    lambda pair: (pair[0] >> (32 - pair[1]) << (32 - pair[1]), pair[1])
-)
-
-
-class LpmMachine(RuleBasedStateMachine):
-    """Against a dict that is searched from /32 to /0."""
-
-    table: Lpm4  # one for all runs: 65 MiB
-
-    def __init__(self):
-        super().__init__()
-        self.model = {}
-
-    def lookup(self, ip):
-        for length in range(32, -1, -1):
-            hop = self.model.get((ip >> (32 - length) << (32 - length), length))
-            if hop is not None:
-                return hop
-        return -1
-
-    @rule(prefix=PREFIXES, hop=st.integers(0, MAX_HOP))
-    def add(self, prefix, hop):
-        self.table.add(prefix, hop)
-        self.model[prefix] = hop
-
-    @rule(routes=st.lists(st.tuples(PREFIXES, st.integers(0, MAX_HOP)), max_size=8))
-    def add_many(self, routes):
-        self.table.add_many([prefix for prefix, _ in routes], [hop for _, hop in routes])
-        self.model.update(routes)
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data())
-    def delete(self, data):
-        prefix = data.draw(st.sampled_from(sorted(self.model)))
-        self.table.delete(prefix)
-        del self.model[prefix]
-
-    @rule(ips=st.lists(ADDRESSES, min_size=1, max_size=20))
-    def look_up(self, ips):
-        wanted = [self.lookup(ip) for ip in ips]
-        assert self.table.lookup_many(np.array(ips, np.uint32)).tolist() == wanted
-        assert [compiled_lookup(self.table.address, ip) for ip in ips] == wanted
-
-    @invariant()
-    def edges(self):
-        """The first and last address of each route, and their neighbours outside."""
-        for address, length in self.model:
-            last = address + (0xFFFF_FFFF >> length)
-            for ip in (address, last, max(address - 1, 0), min(last + 1, 0xFFFF_FFFF)):
-                assert self.table.lookup(ip) == self.lookup(ip)
+class LpmMachine(TableMachine):
+    def fits(self):
         long = {address >> 8 for address, length in self.model if length > 24}
         assert self.table.stats().groups == len(long)
-        assert len(self.table) == len(self.model)
-
-    def teardown(self):
-        self.table.clear()
-        assert self.table.stats().groups == 0
 
 
 LpmMachine.TestCase.settings = settings(max_examples=60 if COMPILED else 10, stateful_step_count=30, deadline=None)
@@ -267,7 +195,7 @@ LpmMachine.TestCase.settings = settings(max_examples=60 if COMPILED else 10, sta
 
 @pytest.fixture(autouse=True, scope="module")
 def _shared_table():
-    with Lpm4(groups=1024) as table:
+    with Lpm4(groups=1024, routes=1024) as table:
         LpmMachine.table = table
         yield
         assert not table._first_table().any()
@@ -276,81 +204,28 @@ def _shared_table():
 TestLpmMachine = LpmMachine.TestCase
 
 
-# The Internet -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not COMPILED, reason="900,000 routes")
-@pytest.mark.skipif(not INTERNET.exists(), reason=f"no {INTERNET}; set WIRESPEED_ROUTES")
+@needs_the_internet
 def test_the_internet_table_against_pytricia():
-    pytricia = pytest.importorskip("pytricia")
-    addresses, lengths, _ = load_routes(INTERNET)
-    assert len(addresses) > 800_000
-    hops = np.arange(len(addresses)) % 65_521
-    model = pytricia.PyTricia(32)
-    for address, length, hop in zip(addresses.tolist(), lengths.tolist(), hops.tolist(), strict=True):
-        model.insert(ipaddress.IPv4Address(address).packed, length, hop)
     with Lpm4() as table:
-        table.add_many((addresses, lengths), hops)
-        assert len(table) == len(addresses)
-        random = np.random.default_rng(2026)
-        anywhere = random.integers(0, 1 << 32, 600_000, dtype=np.uint32)
-        inside = random.choice(addresses, 400_000) + random.integers(0, 256, 400_000, dtype=np.uint32)
-        ips = np.concatenate([anywhere, inside])
-        got = table.lookup_many(ips).tolist()
-        for ip, hop in zip(ips.tolist(), got, strict=True):
-            wanted = model.get(ip.to_bytes(4, "big"), -1)
-            assert hop == wanted, ipaddress.IPv4Address(ip)
-        for position in random.permutation(len(addresses)).tolist():
-            table.delete((int(addresses[position]), int(lengths[position])))
-        assert len(table) == 0
+        against_pytricia(table)
         assert table.stats().groups == 0
-        assert not table._first_table().any()
 
 
 # Readers during updates ---------------------------------------------------------------------------------
 
 
-@kernel
-def watch(table, slot, stop, ips, legal, count):
-    """Look ``count`` addresses up until stopped; how often a hop was neither of the two legal ones."""
-    view = Lpm4View(table)
-    online(slot)
-    bad = 0
-    while load_acquire(stop) == 0:
-        for i in range(count):
-            hop = view.lookup(load64(ips + i * 8))
-            if hop != load64(legal + i * 16) and hop != load64(legal + i * 16 + 8):
-                bad += 1
-        quiescent(slot)
-        pause()
-    offline(slot)
-    return bad
-
-
 def test_readers_only_ever_see_legal_hops():
     """One group serves many /24s in turn: what one leaves behind in it would be wrong for each other one."""
-    rounds = 3_000 if COMPILED else 20
     nets = 8
-    with Lpm4(groups=1) as table, Region(16384, "test-lpm", huge=False) as region:
-        slot, stop, ips, legal = (region.address + at for at in (0, Slot.SIZE, 4096, 8192))
-        format_slot(slot)
-        grace = Grace([slot])
-        table.reclaimer = grace
-        watched = []
+    with Lpm4(groups=1) as table:
+        legal = {}
         for net in range(nets):
             base = 0x0A000000 | net << 8
             table.add((base, 24), 300 + net)
-            watched.append((base | 5, 300 + net, 100 + net))  # under a /28 that comes and goes
-            watched.append((base | 200, 300 + net, 200 + net))  # under a /26 that comes and goes
-        for i, (ip, *hops) in enumerate(watched):
-            store64(ips + i * 8, ip)
-            store64(legal + i * 16, hops[0])
-            store64(legal + i * 16 + 8, hops[1])
-        bad = []
-        reader = threading.Thread(target=lambda: bad.append(watch(table.address, slot, stop, ips, legal, len(watched))))
-        reader.start()
-        try:
-            for turn in range(rounds):
+            legal[base | 5] = 300 + net, 100 + net  # under a /28 that comes and goes
+            legal[base | 200] = 300 + net, 200 + net  # under a /26 that comes and goes
+        with watched(table, legal):
+            for turn in range(3_000 if COMPILED else 20):
                 base = 0x0A000000 | (turn % nets) << 8
                 table.add((base, 28), 100 + turn % nets)
                 table.add((base | 192, 26), 200 + turn % nets)
@@ -358,11 +233,6 @@ def test_readers_only_ever_see_legal_hops():
                 table.add((base, 28), 100 + turn % nets)
                 table.delete((base, 28))
                 assert table.lookup(base) == 300 + turn % nets
-        finally:
-            store_release(stop, 1)
-            reader.join()
-        assert bad == [0]
-        grace.synchronize()
         assert (table.stats().groups, table.stats().groups_retired) == (0, 0)
 
 

@@ -12,10 +12,11 @@ import pytest
 from wirespeed.errors import ArenaError, TableError
 from wirespeed.jit import COMPILED
 from wirespeed.tables.lpm import Lpm4
+from wirespeed.tables.poptrie import Poptrie4
 from wirespeed.tables.rib4 import MAX_HOP, MAX_ROUTES
 from wirespeed.tables.routes import load_routes
 
-KINDS = [Lpm4]
+KINDS = [Lpm4, Poptrie4]
 MANY = 3000 if COMPILED else 60
 
 
