@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
     from wirespeed.tables.maglev import Maglev
+    from wirespeed.tables.poptrie import Poptrie4
     from wirespeed.tables.reta import Reta
     from wirespeed.tables.tally import Tally
     from wirespeed.tables.toeplitz import Toeplitz
@@ -83,6 +84,7 @@ _PLACES: dict[str, str] = {
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
     "tables.maglev": "Maglev",
+    "tables.poptrie": "Poptrie4",
     "tables.reta": "Reta",
     "tables.tally": "Tally",
     "tables.toeplitz": "Toeplitz",
@@ -141,6 +143,7 @@ __all__ = [
     "Node",
     "PerWorker",
     "Pool",
+    "Poptrie4",
     "Port",
     "Rates",
     "Reorder",

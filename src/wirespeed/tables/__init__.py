@@ -6,10 +6,12 @@ lookup methods have the same names on both, so that the same node also runs as p
 """
 
 from wirespeed.tables.lpm import Lpm4, Lpm4View, LpmStats
+from wirespeed.tables.poptrie import Poptrie4, Poptrie4View, PoptrieStats
 from wirespeed.tables.routes import load_routes
 from wirespeed.tables.tally import Tally, TallyView
 from wirespeed.tables.toeplitz import Toeplitz, ToeplitzView
 
 __all__ = [
-    "Lpm4", "Lpm4View", "LpmStats", "Tally", "TallyView", "Toeplitz", "ToeplitzView", "load_routes",
+    "Lpm4", "Lpm4View", "LpmStats", "Poptrie4", "Poptrie4View", "PoptrieStats", "Tally", "TallyView", "Toeplitz",
+    "ToeplitzView", "load_routes",
 ]  # fmt: skip
