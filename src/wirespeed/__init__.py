@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import Counter as counter
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.ports.port import Port, port
+    from wirespeed.tables.acl import Acl4, Acl6
+    from wirespeed.tables.acl_rule import Rule, load_rules
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
     from wirespeed.tables.maglev import Maglev
@@ -81,6 +83,8 @@ _PLACES: dict[str, str] = {
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "ports.port": "Port port",
+    "tables.acl": "Acl4 Acl6",
+    "tables.acl_rule": "Rule load_rules",
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
     "tables.maglev": "Maglev",
@@ -125,6 +129,8 @@ __all__ = [
     "RED",
     "YELLOW",
     "Alarm",
+    "Acl4",
+    "Acl6",
     "Arp",
     "Counter",
     "DifferentiatedMeters",
@@ -150,6 +156,7 @@ __all__ = [
     "Report",
     "Reta",
     "Ring",
+    "Rule",
     "RwLock",
     "Scheduler",
     "Section",
@@ -183,6 +190,7 @@ __all__ = [
     "le16",
     "le32",
     "le64",
+    "load_rules",
     "mac",
     "node",
     "per_worker",
