@@ -1,12 +1,21 @@
-"""Read a file of prefixes: one a line, plain or gzip, as route collectors and ``ip route`` dumps give them.
+"""Read files of routes, plain, gzip or bzip2: prefixes, ``bgpdump -m`` lines, and MRT (RFC 6396).
 
-Empty lines and lines that start with ``#`` are passed over; IPv6 prefixes are counted and passed over. What
-follows a prefix after a space or tab is ignored. A million lines take well under a second: the bytes are
-read by a kernel.
+::
+
+    file = read_routes("rib.20260101.0000.bz2")
+    fib.add_many((file.addresses, file.lengths), file.hops)          # IPv4
+    fib6.add_many((file.addresses6, file.lengths6), file.hops6)
+    file.next_hops[fib.lookup("192.0.2.1")]                          # "203.0.113.7"
+
+A million routes take a second or so: kernels read the bytes (:mod:`wirespeed.tables.routes_text`,
+:mod:`wirespeed.tables.routes_mrt`). What is wrong with a file is said with its line or offset.
 """
 
+import bz2
 import gzip
+import ipaddress
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,95 +23,185 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import kernel
+from wirespeed.tables.lpm6_memory import lend
 from wirespeed.tables.prefix import parse_prefix
+from wirespeed.tables.prefix6 import parse_prefix6
+from wirespeed.tables.routes_mrt import PEERS, TABLE_DUMP_V2, WHY, count_records, parse_records, read_peers
+from wirespeed.tables.routes_text import HOP_BYTES_MAX, ROWS, hash_hop, parse_lines
+from wirespeed.tables.seed import SEED
 
-_NEWLINE, _CR, _TAB, _SPACE, _HASH, _DOT, _SLASH, _ZERO, _COLON = 10, 13, 9, 32, 35, 46, 47, 48, 58
+LIMIT_BYTES: int = 8 << 30
+"""Larger files, unpacked, are refused."""
+
+Rows = NDArray[np.int64]
 
 
-@kernel
-def _parse(data: Any, addresses: Any, lengths: Any) -> tuple[int, int, int]:
-    """(IPv4 prefixes found, IPv6 prefixes skipped, offset of the first bad line or -1)."""
-    found = skipped = at = 0
-    end = len(data)
-    while at < end:
-        line = at
-        while at < end and (int(data[at]) == _SPACE or int(data[at]) == _TAB):
-            at += 1
-        start = at
-        value = address = dots = digits = 0
-        slash = 0
-        bad = colon = False
-        byte = int(data[at]) if at < end else _NEWLINE
-        comment = byte == _HASH
-        while at < end and byte != _NEWLINE and byte != _SPACE and byte != _TAB and byte != _CR:
-            if byte == _COLON:
-                colon = True
-            elif _ZERO <= byte < _ZERO + 10:
-                value = value * 10 + byte - _ZERO
-                digits += 1
-                bad |= digits > 3 or value > 255
-            elif byte in (_DOT, _SLASH):
-                bad |= digits == 0 or slash > 0
-                address = address << 8 | value
-                value = digits = 0
-                if byte == _DOT:
-                    dots += 1
-                else:
-                    slash = 1
-            else:
-                bad = True
-            at += 1
-            byte = int(data[at]) if at < end else _NEWLINE
-        empty = at == start
-        while at < end and int(data[at]) != _NEWLINE:
-            at += 1
-        at += 1
-        if colon and not comment:
-            skipped += 1
-        elif not (empty or comment):
-            if bad or dots != 3 or slash != 1 or digits == 0 or value > 32:
-                return found, skipped, line
-            if address & (0xFFFF_FFFF >> value):
-                return found, skipped, line
-            addresses[found] = address
-            lengths[found] = value
-            found += 1
-    return found, skipped, -1
+@dataclass(frozen=True)
+class RouteFile:
+    """What a file of routes holds.
+
+    Attributes:
+        form: ``"prefixes"``, ``"bgpdump"`` or ``"mrt"``.
+        addresses, lengths, hops: of the IPv4 routes, in the file's order; ``addresses`` as uint32.
+        addresses6, lengths6, hops6: of the IPv6 routes; ``addresses6`` as (n, 2) words, high and low.
+        next_hops: their addresses or names; ``hops`` are numbers of this list. Empty if every next hop of the file is
+            a number, as :meth:`Lpm6.save <wirespeed.tables.lpm6.Lpm6.save>` writes them: ``hops`` are these then; or if
+            there are none: all ``hops`` are 0.
+        skipped: records of an MRT file that are no unicast routes.
+    """
+
+    form: str
+    addresses: NDArray[np.uint32]
+    lengths: NDArray[np.uint8]
+    hops: NDArray[np.int64]
+    addresses6: NDArray[np.uint64]
+    lengths6: NDArray[np.uint8]
+    hops6: NDArray[np.int64]
+    next_hops: list[str]
+    skipped: int
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.form}: {len(self.lengths)} IPv4 routes, {len(self.lengths6)} IPv6 routes, "
+            f"{len(self.next_hops)} next hops>"
+        )
+
+
+def read_routes(path: str | Path) -> RouteFile:
+    """Read a file of routes, whatever its form; told by its first bytes.
+
+    Raises:
+        TableError: the file cannot be read, or something in it is no route; names the line or offset.
+    """
+    data = _contents(path)
+    try:
+        if len(data) >= 8 and data[4:5] == b"\0":
+            return _read_mrt(data)
+        return _read_lines(data)
+    except TableError as error:
+        raise TableError(f"{path}, {error}") from None
 
 
 def load_routes(path: str | Path) -> tuple[NDArray[np.uint32], NDArray[np.uint8], int]:
-    """The IPv4 prefixes of a file.
+    """The IPv4 prefixes of a file, for when next hops do not matter.
 
     Returns:
         addresses, lengths, and how many IPv6 prefixes were skipped.
 
     Raises:
-        TableError: the file cannot be read, or a line is no prefix; names the line.
+        TableError: as :func:`read_routes`.
     """
+    file = read_routes(path)
+    return file.addresses, file.lengths, len(file.lengths6)
+
+
+def _contents(path: str | Path) -> bytes:
     try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        with Path(path).open("rb") as file:
+            magic = file.read(3)
+            file.seek(0)
+            if magic[:2] == b"\x1f\x8b":
+                packed: Any = gzip.GzipFile(fileobj=file)
+            else:
+                packed = bz2.BZ2File(file) if magic == b"BZh" else file
+            data: bytes = packed.read(LIMIT_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise TableError(f"{path}: cannot read routes: it is broken ({error}): compress the file again") from error
     except OSError as error:
         raise TableError(
             f"{path}: cannot read routes: {error.strerror or error}: check the name and its permissions"
         ) from error
-    except (EOFError, zlib.error) as error:
-        raise TableError(f"{path}: cannot read routes: broken gzip ({error}): compress the file again") from error
-    lines = data.count(b"\n") + 1
-    addresses, lengths = np.empty(lines, np.uint32), np.empty(lines, np.uint8)
-    found, skipped, bad = _parse(np.frombuffer(data, np.uint8), addresses, lengths)
-    if bad >= 0:
-        text = data[bad:].split(b"\n", 1)[0][:60].decode("ascii", "replace").strip()
-        number = data.count(b"\n", 0, bad) + 1
-        raise TableError(f"{path}, line {number}: {_why(text)}")
-    return addresses[:found].copy(), lengths[:found].copy(), skipped
+    if len(data) > LIMIT_BYTES:
+        raise TableError(f"{path}: cannot read routes: it is larger than {LIMIT_BYTES} bytes unpacked")
+    return data
 
 
-def _why(text: str) -> str:
+def _read_lines(data: bytes) -> RouteFile:
+    room = data.count(b"\n") + 1
+    rows = np.empty((ROWS, room), np.int64)
+    count = dumps = at = 0
+    bytes_ = np.frombuffer(data, np.uint8)
+    with lend(bytes_, rows) as (start, columns):
+        while at < len(data):
+            count, more, at, strange = parse_lines(start, at, len(data), columns, room, count, SEED[0])
+            dumps += more
+            if strange >= 0:
+                *words, where = _read_line(data, strange, at)
+                rows[:, count] = (*words, where, hash_hop(start, where, SEED[0]))
+                count += 1
+    return _collect("bgpdump" if dumps else "prefixes", data, rows[:, :count], 0)
+
+
+def _read_line(data: bytes, at: int, after: int) -> tuple[int, ...]:
+    """A line that the kernel does not understand: a rare form of an address, or nothing at all. Raises TableError."""
+    line = data[at:after].decode("utf-8", "replace").strip()
+    fields = line.split("|") if line.startswith("T") else line.split()
+    text = (fields[5] if len(fields) > 8 else line) if line.startswith("T") else fields[0]
     try:
-        parse_prefix(text.split()[0])
-    except (TableError, IndexError) as error:
-        return str(error) or f"{text!r} is not a prefix"
-    return f"{text!r} is not a prefix: write it like 192.0.2.0/24"
+        if ":" in text:
+            high, low, length = parse_prefix6(text)
+        else:
+            key = parse_prefix(text)
+            high, low, length = key >> 6 << 32, 0, key & 63
+        if "/" not in text:
+            raise TableError(f"{text!r} is not a prefix: write it like 192.0.2.0/24")
+        hop = (fields[8] if line.startswith("T") else "".join(fields[1:2])).encode()
+        if len(hop) > HOP_BYTES_MAX:
+            raise TableError(f"the next hop of {text} has {len(hop)} bytes: at most {HOP_BYTES_MAX}")
+    except TableError as error:
+        raise TableError(f"line {data.count(10, 0, at) + 1}: {error}") from None
+    if hop == b"via":
+        hop = "".join(fields[2:3]).encode()
+    where = data.index(hop, at) if hop else 0
+    words = np.array([high, low], np.uint64).view(np.int64).tolist()
+    return (*words, length, 6 if ":" in text else 4, where << 8 | len(hop) if hop else 0)
+
+
+def _read_mrt(data: bytes) -> RouteFile:
+    kind = int.from_bytes(data[4:6], "big")
+    if kind != TABLE_DUMP_V2:
+        raise TableError(f"offset 0: an MRT record of type {kind}: only tables are read, TABLE_DUMP_V2, type 13")
+    room = count_records(data)
+    rows = np.empty((ROWS, room), np.int64)
+    count = skipped = at = peers = 0
+    with lend(np.frombuffer(data, np.uint8), rows) as (start, columns):
+        while at < len(data):
+            count, more, at, what = parse_records(start, at, len(data), columns, room, count, SEED[0], peers)
+            skipped += more
+            if what == PEERS:
+                peers, at = read_peers(data, at)
+            elif what in WHY:
+                raise TableError(f"offset {at}: {WHY[what]}")
+    return _collect("mrt", data, rows[:, :count], skipped)
+
+
+def _collect(form: str, data: bytes, rows: Rows, skipped: int) -> RouteFile:
+    highs, lows, lengths, families, where, hashes = rows
+    hops, names = _number_hops(data, where, hashes, form == "mrt")
+    four, six = families == 4, families == 6
+    return RouteFile(
+        form,
+        (highs[four] >> 32).astype(np.uint32), lengths[four].astype(np.uint8), hops[four],
+        np.stack([highs[six], lows[six]], axis=1).view(np.uint64), lengths[six].astype(np.uint8), hops[six],
+        names, skipped,
+    )  # fmt: skip
+
+
+def _number_hops(data: bytes, where: Rows, hashes: Rows, binary: bool) -> tuple[Rows, list[str]]:
+    """Next hops as numbers and what these stand for, in the order of their first use."""
+    if not where.any():
+        return np.zeros(len(where), np.int64), []
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    names = []
+    for place in where[first[order]].tolist():
+        token = data[place >> 8 : (place >> 8) + (place & 255)]
+        names.append(str(ipaddress.ip_address(token)) if binary and token else token.decode("utf-8", "replace"))
+    if all(name.isascii() and name.isdigit() and len(name) < 10 for name in names):
+        return np.array([int(name) for name in names], np.int64)[rank[which]], []
+    return rank[which], names
+
+
+__all__ = ["RouteFile", "load_routes", "read_routes"]

@@ -8,13 +8,23 @@ from pathlib import Path
 from wirespeed.errors import TableError
 
 
-def save_prefixes(path: str | Path, routes: Iterable[tuple[str, int]]) -> None:
+def save_prefixes(path: str | Path, routes: Iterable[tuple[str, str | int]]) -> None:
     """Write (prefix, next hop) as lines ``192.0.2.0/24 7``; gzip if the name ends in ``.gz``.
 
     Raises:
         TableError: the file cannot be written.
     """
     write(path, "".join(f"{prefix} {hop}\n" for prefix, hop in routes).encode())
+
+
+def save_bgpdump(path: str | Path, routes: Iterable[tuple[str, str | int]]) -> None:
+    """Write (prefix, next hop) as lines of ``bgpdump -m``, with nothing but these two and the marks of a table.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    lines = (f"TABLE_DUMP2|0|B|0.0.0.0|0|{prefix}|0|IGP|{hop}|0|0||NAG||\n" for prefix, hop in routes)
+    write(path, "".join(lines).encode())
 
 
 def write(path: str | Path, data: bytes) -> None:
