@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from wirespeed.tables.acl_rule import Rule, load_rules
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
+    from wirespeed.tables.routes import read_routes
+    from wirespeed.tables.vrf import Vrfs
     from wirespeed.tables.maglev import Maglev
     from wirespeed.tables.poptrie import Poptrie4
     from wirespeed.tables.reta import Reta
@@ -87,6 +89,8 @@ _PLACES: dict[str, str] = {
     "tables.acl_rule": "Rule load_rules",
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
+    "tables.routes": "read_routes",
+    "tables.vrf": "Vrfs",
     "tables.maglev": "Maglev",
     "tables.poptrie": "Poptrie4",
     "tables.reta": "Reta",
@@ -173,6 +177,7 @@ __all__ = [
     "TwoRateMeters",
     "Udp",
     "Vlan",
+    "Vrfs",
     "WirespeedError",
     "Wred",
     "attach",
@@ -197,6 +202,7 @@ __all__ = [
     "perf",
     "port",
     "prefetch",
+    "read_routes",
     "run",
     "siphash24",
     "u8",

@@ -329,14 +329,7 @@ def _shared_table():
     with Lpm6(routes=4096) as table:
         Lpm6Machine.table = table
         yield
-        roots = np.ctypeslib.as_array(_words(table.address + RECORD_BYTES, ROOT_BYTES // 8))
-        assert not (roots & HOP_MASK).any()
-
-
-def _words(address, count):
-    import ctypes
-
-    return (ctypes.c_int64 * count).from_address(address)
+        assert not (table._words(np.int64, RECORD_BYTES, ROOT_BYTES // 8) & HOP_MASK).any()
 
 
 TestLpm6Machine = Lpm6Machine.TestCase

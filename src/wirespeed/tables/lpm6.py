@@ -156,9 +156,8 @@ class Lpm6(Tries):
             TableError: as :meth:`add`; names the first bad one. Nothing is changed then.
         """
         highs, lows, lengths = prefix_words(prefixes)
-        self._change(self._table, highs, lows, lengths, self._hops(
-            next_hops, len(highs), lambda at: self._text(int(highs[at]), int(lows[at]), int(lengths[at]))
-        ))  # fmt: skip
+        hops = self._hops(next_hops, self._table, highs, lows, lengths)
+        self._change(self._table, highs, lows, lengths, hops)
 
     def delete(self, prefix: Prefix6) -> None:
         """Delete a route; what it covered falls back to the next shorter one.
@@ -240,7 +239,7 @@ class Lpm6(Tries):
             return f"<Lpm6 {self.name}: closed>"
         return f"<Lpm6 {self.name}: {len(self)} routes, {self.pages} pages>"
 
-    def _text(self, high: int, low: int, length: int) -> str:
+    def _text(self, table: int, high: int, low: int, length: int) -> str:
         return prefix_text6(high, low, length)
 
 

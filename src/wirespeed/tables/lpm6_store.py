@@ -67,7 +67,7 @@ class Tries(Shared):
         if code != DONE:
             which = int(highs[done]), int(lows[done]), int(lengths[done])
             self._undo(table, work, done)
-            raise TableError(self._why(code, len(highs) - done, *which))
+            raise TableError(self._why(code, len(highs) - done, self._text(table, *which)))
 
     def _work(self, table: int, work: Routes) -> tuple[int, int]:
         """(How many are done, why no more)."""
@@ -105,9 +105,8 @@ class Tries(Shared):
         if self.region.fd >= 0:
             release_until(self.address, tail)
 
-    def _why(self, code: int, left: int, high: int, low: int, length: int) -> str:
+    def _why(self, code: int, left: int, text: str) -> str:
         record = Record(self.address)
-        text = self._text(high, low, length)
         if code == ABSENT:
             return f"{self.name}: there is no route {text} to delete"
         limit = record.routes_limit
@@ -124,24 +123,25 @@ class Tries(Shared):
             )
         return f"{self.name}: workers have not let go of {_RING} nodes: {text} cannot be changed now"
 
-    def _text(self, high: int, low: int, length: int) -> str:
+    def _text(self, table: int, high: int, low: int, length: int) -> str:
         raise NotImplementedError
 
-    def _hops(self, next_hops: Any, count: int, text: Any) -> Words:
-        """Next hops + 1. Raises TableError: one is out of range, or there is not one for each of ``count``."""
+    def _hops(self, next_hops: Any, table: int, highs: Words, lows: Words, lengths: Words) -> Words:
+        """Next hops + 1. Raises TableError: one is out of range, or there is not one for each prefix."""
         if isinstance(next_hops, np.ndarray):
             if next_hops.dtype.kind not in "iu":
                 raise TableError(f"{self.name}: next hops are {next_hops.dtype}: give integers")
             wide = next_hops
         else:
             wide = np.array(list(next_hops), dtype=object)
-        if len(wide) != count:
-            raise TableError(f"{self.name}: {count} prefixes have {len(wide)} next hops: give one each")
+        if len(wide) != len(highs):
+            raise TableError(f"{self.name}: {len(highs)} prefixes have {len(wide)} next hops: give one each")
         bad = (wide < 0) | (wide > MAX_HOP)
         if bad.any():
             at = int(bad.argmax())
+            text = self._text(table, int(highs[at]), int(lows[at]), int(lengths[at]))
             raise TableError(
-                f"{self.name}: next hop {wide[at]} of {text(at)} is not 0 to {MAX_HOP}: number the next hops densely "
+                f"{self.name}: next hop {wide[at]} of {text} is not 0 to {MAX_HOP}: number the next hops densely "
                 "and keep what they mean in a table of their own"
             )
         return wide.astype(np.int64) + 1
