@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
+    from wirespeed.tables.flow import FlowTable
+    from wirespeed.tables.hash import HashTable
+    from wirespeed.tables.keys import FiveTuple4, FiveTuple6, Key, MacVlan
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
     from wirespeed.tables.routes import read_routes
@@ -87,6 +90,9 @@ _PLACES: dict[str, str] = {
     "ports.port": "Port port",
     "tables.acl": "Acl4 Acl6",
     "tables.acl_rule": "Rule load_rules",
+    "tables.flow": "FlowTable",
+    "tables.hash": "HashTable",
+    "tables.keys": "FiveTuple4 FiveTuple6 Key MacVlan",
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
     "tables.routes": "read_routes",
@@ -141,15 +147,21 @@ __all__ = [
     "Distributor",
     "Engine",
     "Ethernet",
+    "FiveTuple4",
+    "FiveTuple6",
+    "FlowTable",
     "Graph",
+    "HashTable",
     "Header",
     "Icmp",
     "Icmp6",
     "Ipv4",
     "Ipv6",
+    "Key",
     "Lpm4",
     "Lpm6",
     "Maglev",
+    "MacVlan",
     "Node",
     "PerWorker",
     "Pool",

@@ -16,6 +16,7 @@ from wirespeed.jit.atomics import (
     load_relaxed,
     pause,
     store_release,
+    store_release16,
     store_release32,
 )
 from wirespeed.jit.bits import (
@@ -41,7 +42,9 @@ from wirespeed.jit.crc32c import crc32c_byte, crc32c_half, crc32c_word
 from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_function
 from wirespeed.jit.fences import fence_acquire, fence_release
 from wirespeed.jit.fields import be16, be32, be64, bits, ipv6, le16, le32, le64, mac, u8
+from wirespeed.jit.fold import multiply_fold
 from wirespeed.jit.local import Local, slot, word
+from wirespeed.jit.match import match16
 from wirespeed.jit.memory import (
     check,
     copy,
@@ -116,8 +119,10 @@ __all__ = [
     "load_acquire32",
     "load_relaxed",
     "mac",
+    "match16",
     "move",
     "multiply",
+    "multiply_fold",
     "multiply_high",
     "pause",
     "popcount",
@@ -135,6 +140,7 @@ __all__ = [
     "store32",
     "store64",
     "store_release",
+    "store_release16",
     "store_release32",
     "sum_blocks",
     "trailing_zeros",

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 
 from wirespeed.jit.bits import signed64
-from wirespeed.jit.memory import load32, load64, store32, store64
+from wirespeed.jit.memory import load32, load64, store16, store32, store64
 from wirespeed.jit.primitive import i64, intrinsic, primitive, typed_pointer
 
 _guard = threading.Lock()
@@ -57,6 +57,12 @@ def load_relaxed(address: int) -> int:
 def store_release(address: int, value: int) -> None:
     """Store an aligned word after everything before it in program order."""
     store64(address, value)
+
+
+@_emit_store(16, "release")
+def store_release16(address: int, value: int) -> None:
+    """:func:`store_release` for an aligned 16-bit word."""
+    store16(address, value)
 
 
 @_emit_store(32, "release")
