@@ -20,11 +20,12 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, doctor, inspect, run
+    from wirespeed.cli import bench, demo, devices, doctor, inspect, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
+    app.command("devices")(devices.command)
     app.command("doctor")(doctor.command)
     app.command("inspect")(inspect.command)
 
