@@ -112,3 +112,22 @@ def test_it_starts_without_numba():
     script = "import sys; import wirespeed.cli.doctor as d; d.examine(); print('numba' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_features_are_listed_with_what_they_are_for(app):
+    found = json.loads(CliRunner().invoke(app, ["--json", "--features"]).output)
+    topics = {finding["topic"]: finding for finding in found}
+    flags = doctor.cpu.features()
+    assert flags
+    assert set(flags) <= set(topics)
+    for flag, has in flags.items():
+        assert topics[flag]["verdict"] == ("ok" if has else "info")
+        assert doctor.cpu.USES[flag] in topics[flag]["have"]
+
+
+def test_the_clock_is_measured_on_request(app):
+    found = json.loads(CliRunner().invoke(app, ["--json", "--measure"]).output)
+    topics = {finding["topic"]: finding["have"] for finding in found}
+    assert "ppm" in topics["clock"]
+    for pair in zip(doctor.cores.allowed(), doctor.cores.allowed()[1:], strict=False):
+        assert f"cores {pair[0]} and {pair[1]}: the counters differ by at most" in topics[f"clock of core {pair[1]}"]

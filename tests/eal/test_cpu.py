@@ -65,3 +65,11 @@ def test_hypervisors(machine):
 
 def test_nothing_known_is_empty(tmp_path):
     assert cpu.examine(tmp_path) == cpu.Cpu("", "", frozenset(), (), "", "")
+
+
+def test_features_are_those_of_the_architecture(machine):
+    x86 = cpu.features(machine({"proc/cpuinfo": "flags : fpu sse4_2 avx2 constant_tsc\n"}))
+    assert (x86["sse4_2"], x86["avx2"], x86["avx512f"]) == (True, True, False)
+    assert "asimd" not in x86
+    arm = cpu.features(machine({"proc/cpuinfo": "Features : fp asimd crc32\n"}))
+    assert arm == {"asimd": True, "crc32": True, "atomics": False, "evtstrm": False}

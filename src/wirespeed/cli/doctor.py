@@ -56,9 +56,17 @@ def suggestions() -> list[str]:
 
 def command(
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, for programs.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also measure the clock: its rate, cores' agreement.")
+    ] = False,
+    features: Annotated[bool, typer.Option("--features", help="Also list CPU features and what they are for.")] = False,
 ) -> None:
     """Examine this machine: what helps, what lacks, and how to mend it."""
     findings = examine()
+    if measure:
+        findings += _measured()
+    if features:
+        findings += _features()
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
         return
@@ -87,7 +95,9 @@ def _processor() -> Iterator[Finding]:
         f"L{level} {sysfs.bytes_text(size)}" for level in (1, 2, 3) if (size := found.cache_bytes(level))
     )
     where = f" in a virtual machine ({found.hypervisor})" if found.hypervisor else ""
-    yield Finding("CPU", f"{found.model or platform.machine()}{where}, {caches}", "info")
+    line = max((cache.line_bytes for cache in found.caches), default=0)
+    lines = f", lines of {line} B" if line else ""
+    yield Finding("CPU", f"{found.model or platform.machine()}{where}, {caches}{lines}", "info")
     simd = [flag for flag in _SIMD if flag in found.flags]
     wide = bool({"avx2", "asimd"} & set(simd))
     yield Finding(
@@ -209,6 +219,32 @@ def _time() -> Iterator[Finding]:
             extra = f" ({counters.reason})" if counters.reason else ""
             yield Finding("performance counters", names + extra, "ok")
     yield Finding("perf_event_paranoid", str(perf.paranoid()), *_judge_paranoid())
+
+
+def _measured() -> Iterator[Finding]:
+    """The clock as it is; compiles a little and takes some milliseconds."""
+    from wirespeed.eal import skew
+
+    found = clock.clock()
+    yield Finding(
+        "clock",
+        f"{found.hz / 1e6:.3f} MHz within {found.error_ppm:.0f} ppm ({found.source}), "
+        f"CLOCK_MONOTONIC within {found.uncertainty_ns} ns now",
+        "ok",
+    )
+    for pair in skew.measure_all():
+        bound = (
+            f"cores {pair.reference} and {pair.core}: the counters differ by at most {found.ns(pair.bound_cycles)} ns"
+        )
+        remedy = (
+            "" if pair.agrees else "compare times of one core only; boot with tsc=reliable if the firmware is at fault"
+        )
+        yield Finding(f"clock of core {pair.core}", bound, "ok" if pair.agrees else "warn", remedy)
+
+
+def _features() -> Iterator[Finding]:
+    for flag, has in cpu.features().items():
+        yield Finding(flag, f"{'' if has else 'absent; '}{cpu.USES[flag]}", "ok" if has else "info")
 
 
 def _judge_paranoid() -> tuple[Verdict, str]:

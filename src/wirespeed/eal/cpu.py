@@ -24,6 +24,31 @@ _HYPERVISORS = {  # first words of /sys/class/dmi/id/sys_vendor
 }
 
 
+USES: dict[str, str] = {
+    "sse4_2": "CRC32C: hashes of tables and flows",
+    "pclmulqdq": "CRCs and the Toeplitz hash: products without carries",
+    "popcnt": "counting bits: compressed tries and bitmaps",
+    "bmi1": "first and last bit set: bitmaps, wheels of timers",
+    "bmi2": "shifts without flags, wide products: everywhere a little",
+    "avx": "moves of 32 bytes: packets, bursts of descriptors",
+    "avx2": "vector loops: checksums, comparing keys, copying bursts",
+    "avx512f": "vector loops of 64 bytes, where LLVM finds them worth the clock they cost",
+    "avx512bw": "the same on bytes and 16-bit words",
+    "movbe": "header fields: load and byte swap in one",
+    "constant_tsc": "the clock: the counter ticks at one rate",
+    "nonstop_tsc": "the clock: it does not stop in sleep states",
+    "pdpe1gb": "pages of 1 GiB for large tables",
+    "hypervisor": "known to be a virtual machine: no PMU, other NIC drivers",
+    "asimd": "aarch64: vector loops",
+    "crc32": "aarch64: CRC32C",
+    "atomics": "aarch64: locks and rings (LSE)",
+    "evtstrm": "aarch64: the clock",
+}
+"""CPU features, named as in /proc/cpuinfo, and what they are used for here. None is required beyond SSE2 or ASIMD."""
+
+_X86_ONLY = frozenset(USES) - {"asimd", "crc32", "atomics", "evtstrm"}
+
+
 @dataclass(frozen=True)
 class Cache:
     """One cache of core 0. ``kind`` is Data, Instruction or Unified; ``shared_by`` the cores it serves."""
@@ -64,6 +89,13 @@ def examine(root: Path = sysfs.ROOT) -> Cpu:
         hypervisor=_hypervisor(have, root),
         governor=sysfs.text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     )
+
+
+def features(root: Path = sysfs.ROOT) -> dict[str, bool]:
+    """Those of :data:`USES` that this architecture knows, and whether this CPU has them."""
+    have = flags(root)
+    arm = "asimd" in have or "evtstrm" in have
+    return {flag: flag in have for flag in USES if (flag in _X86_ONLY) != arm}
 
 
 def flags(root: Path = sysfs.ROOT) -> frozenset[str]:
