@@ -13,6 +13,7 @@ from wirespeed.ports.options import nearest
 BENCHES: dict[str, str] = {
     "forward": "wirespeed.bench.forward",
     "locks": "wirespeed.bench.locks",
+    "lpm": "wirespeed.bench.lpm",
     "pcap": "wirespeed.bench.pcap",
     "pool": "wirespeed.bench.pool",
     "rcu": "wirespeed.bench.rcu",

@@ -387,6 +387,10 @@ def remove_words(table: int, words: Any, reuse: int) -> int:
 def lookup_array(address: int, ips: Any, hops: Any) -> None:
     """``hops[i] = lookup(ips[i])``, the first table and the chunks asked for ahead."""
     table, end = Poptrie4View(address), len(ips)
+    for i in range(min(_TABLE_AHEAD, end)):
+        table.prefetch(int(ips[i]))
+    for i in range(min(_CHUNK_AHEAD, end)):
+        _prefetch_chunk(address, int(ips[i]))
     ahead = max(end - _TABLE_AHEAD, 0)
     for i in range(ahead):
         table.prefetch(int(ips[i + _TABLE_AHEAD]))
