@@ -39,12 +39,18 @@ if TYPE_CHECKING:
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
+    from wirespeed.tables.bloom import Bloom
+    from wirespeed.tables.count_min import CountMin
+    from wirespeed.tables.cuckoo_filter import CuckooFilter
     from wirespeed.tables.flow import FlowTable
     from wirespeed.tables.hash import HashTable
+    from wirespeed.tables.hyperloglog import HyperLogLog
     from wirespeed.tables.keys import FiveTuple4, FiveTuple6, Key, MacVlan
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
+    from wirespeed.tables.reservoir import Reservoir
     from wirespeed.tables.routes import read_routes
+    from wirespeed.tables.top_k import TopK
     from wirespeed.tables.vrf import Vrfs
     from wirespeed.tables.maglev import Maglev
     from wirespeed.tables.poptrie import Poptrie4
@@ -90,12 +96,18 @@ _PLACES: dict[str, str] = {
     "ports.port": "Port port",
     "tables.acl": "Acl4 Acl6",
     "tables.acl_rule": "Rule load_rules",
+    "tables.bloom": "Bloom",
+    "tables.count_min": "CountMin",
+    "tables.cuckoo_filter": "CuckooFilter",
     "tables.flow": "FlowTable",
     "tables.hash": "HashTable",
+    "tables.hyperloglog": "HyperLogLog",
     "tables.keys": "FiveTuple4 FiveTuple6 Key MacVlan",
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
+    "tables.reservoir": "Reservoir",
     "tables.routes": "read_routes",
+    "tables.top_k": "TopK",
     "tables.vrf": "Vrfs",
     "tables.maglev": "Maglev",
     "tables.poptrie": "Poptrie4",
@@ -135,14 +147,14 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "GREEN",
-    "RED",
-    "YELLOW",
-    "Alarm",
     "Acl4",
     "Acl6",
+    "Alarm",
     "Arp",
+    "Bloom",
+    "CountMin",
     "Counter",
+    "CuckooFilter",
     "DifferentiatedMeters",
     "Distributor",
     "Engine",
@@ -150,9 +162,11 @@ __all__ = [
     "FiveTuple4",
     "FiveTuple6",
     "FlowTable",
+    "GREEN",
     "Graph",
     "HashTable",
     "Header",
+    "HyperLogLog",
     "Icmp",
     "Icmp6",
     "Ipv4",
@@ -167,9 +181,11 @@ __all__ = [
     "Pool",
     "Poptrie4",
     "Port",
+    "RED",
     "Rates",
     "Reorder",
     "Report",
+    "Reservoir",
     "Reta",
     "Ring",
     "Rule",
@@ -186,12 +202,14 @@ __all__ = [
     "Timers",
     "Toeplitz",
     "TokenBuckets",
+    "TopK",
     "TwoRateMeters",
     "Udp",
     "Vlan",
     "Vrfs",
     "WirespeedError",
     "Wred",
+    "YELLOW",
     "attach",
     "be16",
     "be32",
