@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import Counter, PerWorker
     from wirespeed.mem.state import Counter as counter
     from wirespeed.mem.state import PerWorker as per_worker
+    from wirespeed.mem.zone import Zone
     from wirespeed.ports.port import Port, port
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
@@ -93,6 +94,7 @@ _PLACES: dict[str, str] = {
     "mem.section": "Section",
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
+    "mem.zone": "Zone",
     "ports.port": "Port port",
     "tables.acl": "Acl4 Acl6",
     "tables.acl_rule": "Rule load_rules",
@@ -210,6 +212,7 @@ __all__ = [
     "WirespeedError",
     "Wred",
     "YELLOW",
+    "Zone",
     "attach",
     "be16",
     "be32",

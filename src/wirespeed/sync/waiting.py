@@ -8,14 +8,14 @@ A lock notes who holds it as one number, the *identity* of a thread: process in 
 lower, both as the kernel numbers them. From another PID namespace the numbers mean nothing.
 """
 
-from wirespeed.jit import getpid, gettid, inline, pause, sched_yield, shift_right
+from wirespeed.jit import cold, getpid, gettid, inline, pause, sched_yield, shift_right
 from wirespeed.jit.libc import poll
 
 _SPINS = 2048  # pauses of some 40 cycles on recent CPUs
 _OFFERS = 64
 
 
-@inline
+@cold
 def wait_a_little(spins: int) -> int:
     """One step of waiting; give it 0 first and then what it returned."""
     if spins < _SPINS:
@@ -28,7 +28,7 @@ def wait_a_little(spins: int) -> int:
     return spins + 1
 
 
-@inline
+@cold
 def identity() -> int:
     """This thread, as a lock notes it: never 0. Two system calls: ask once, keep it."""
     return getpid() << 32 | gettid()
