@@ -49,15 +49,15 @@ if TYPE_CHECKING:
     from wirespeed.tables.keys import FiveTuple4, FiveTuple6, Key, MacVlan
     from wirespeed.tables.lpm import Lpm4
     from wirespeed.tables.lpm6 import Lpm6
-    from wirespeed.tables.reservoir import Reservoir
-    from wirespeed.tables.routes import read_routes
-    from wirespeed.tables.top_k import TopK
-    from wirespeed.tables.vrf import Vrfs
     from wirespeed.tables.maglev import Maglev
     from wirespeed.tables.poptrie import Poptrie4
+    from wirespeed.tables.reservoir import Reservoir
     from wirespeed.tables.reta import Reta
+    from wirespeed.tables.routes import read_routes
     from wirespeed.tables.tally import Tally
     from wirespeed.tables.toeplitz import Toeplitz
+    from wirespeed.tables.top_k import TopK
+    from wirespeed.tables.vrf import Vrfs
     from wirespeed.timers.timers import Timers
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.distributor import Distributor
@@ -149,6 +149,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "GREEN",
+    "RED",
+    "YELLOW",
     "Acl4",
     "Acl6",
     "Alarm",
@@ -164,7 +167,6 @@ __all__ = [
     "FiveTuple4",
     "FiveTuple6",
     "FlowTable",
-    "GREEN",
     "Graph",
     "HashTable",
     "Header",
@@ -183,7 +185,6 @@ __all__ = [
     "Pool",
     "Poptrie4",
     "Port",
-    "RED",
     "Rates",
     "Reorder",
     "Report",
@@ -211,7 +212,6 @@ __all__ = [
     "Vrfs",
     "WirespeedError",
     "Wred",
-    "YELLOW",
     "Zone",
     "attach",
     "be16",
