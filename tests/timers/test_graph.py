@@ -84,12 +84,17 @@ def until(condition, engine, turns=60_000):
     raise AssertionError("it did not come")
 
 
-def test_a_periodic_callback_counts():
+def quiet_graph():
+    """No packets: nothing but timers."""
     graph = ws.Graph()
-    graph.add(ws.port("ring:quiet") >> Collect("none"))
+    graph.add(Quiet() >> Collect("none"))
     graph.drive(timers)
+    return graph
+
+
+def test_a_periodic_callback_counts():
     beating = timers.add(beat, 4)
-    engine = Engine(graph)
+    engine = Engine(quiet_graph())
     with engine:
         with pytest.raises(TableError, match="a graph's workers drive"):
             timers.advance()
@@ -112,13 +117,12 @@ def test_a_periodic_callback_counts():
     others.advance()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_packets_start_timers(workers):
+def test_packets_start_timers():
     frames = [ipv4_udp(dport=port) for port in range(1, 41)]
     graph, out = ws.Graph(), Collect()
     graph.add(Feed(frames) >> start >> out)
     graph.add(ws.port("ring:open") >> Collect("none"))
-    engine = Engine(graph, workers)
+    engine = Engine(graph, 2)
     with engine:
         until(lambda: words.value == 40 * 41 // 2, engine)
     assert len(out.packets) == 40
@@ -129,10 +133,7 @@ def test_packets_start_timers(workers):
 @pytest.mark.skipif(not COMPILED, reason="an interpreted turn is longer than what it may block")
 def test_a_blocked_worker_wakes_for_its_timer():
     """Nothing but a timer wakes it: the periods go on although it sleeps between them."""
-    graph = ws.Graph()
-    graph.add(Quiet() >> Collect("none"))
-    graph.drive(timers)
-    engine = Engine(graph, spins=10)
+    engine = Engine(quiet_graph(), spins=10)
     for part in engine.memory.workers:
         Worker(part.record).nap_ms = 3_600_000
     with engine:

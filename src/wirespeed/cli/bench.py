@@ -19,6 +19,7 @@ BENCHES: dict[str, str] = {
     "rcu": "wirespeed.bench.rcu",
     "ring": "wirespeed.bench.ring",
     "start": "wirespeed.bench.start",
+    "timer": "wirespeed.bench.timer",
 }
 """Each bench and the module whose ``rows(settings, tell)`` measures it."""
 

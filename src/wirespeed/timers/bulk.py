@@ -102,6 +102,7 @@ def tell(base: int, now_ns: int) -> None:
     """The time, and what others commanded."""
     timers = TimersView(base)
     timers.advance(now_ns)
+    timers.ready()
     timers.begin()
 
 

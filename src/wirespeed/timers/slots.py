@@ -52,7 +52,9 @@ def _begin_chunk(base: int, slot: int, head: int) -> int:
     wheel = Wheel(base)
     number = wheel.free_chunk
     chunk = base + wheel.chunks + (number << CHUNK_BITS)
-    wheel.free_chunk = load32(chunk)
+    following = load32(chunk)
+    wheel.free_chunk = following
+    prefetch(base + wheel.chunks + (following << CHUNK_BITS))  # 14 timers from now it is needed
     store32(chunk, head)
     store32(chunk + 4, slot << 4)
     store32(base + SLOTS + (slot << 2), number)

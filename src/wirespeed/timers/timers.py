@@ -361,13 +361,14 @@ class Timers(Shared):
     def _do(self, what: int, handles: NDArray[np.int64], delays: NDArray[np.int64], step: int, period_ns: int) -> int:
         self._check_writable()
         done = 0
-        workers = np.clip(handles >> 56, 0, self.workers - 1)
+        workers = np.clip(handles >> 56, 0, self.workers - 1) if self.workers > 1 else None
         for number, wheel in enumerate(self._wheels):
-            chosen = workers == number
-            if not chosen.any():
+            mine, theirs = handles, delays
+            if workers is not None:
+                chosen = workers == number
+                mine, theirs = handles[chosen], delays[chosen] if step else delays
+            if not len(mine):
                 continue
-            mine = handles if self.workers == 1 else handles[chosen]
-            theirs = delays[chosen] if step and self.workers > 1 else delays
             if self.remote:
                 done += self._command(wheel, what, mine, theirs, step, period_ns)
                 continue
