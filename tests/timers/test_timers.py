@@ -2,6 +2,7 @@
 
 import heapq
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -145,5 +146,30 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(
-    max_examples=settings().max_examples * (3 if COMPILED else 1), stateful_step_count=60 if COMPILED else 30
+    max_examples=settings().max_examples * (2 if COMPILED else 3), stateful_step_count=60 if COMPILED else 40
 )
+
+
+@pytest.mark.parametrize("reach", [20, 600, 70_000, 1 << 33])
+def test_many_moves(reach):
+    """Whole ticks only, so that it is known to the tick who expires: hundreds of timers, all to and fro."""
+    count, turns = (2000, 400) if COMPILED else (300, 40)
+    rng = np.random.default_rng(reach)
+    deadlines = np.full(count, -1)
+    now = 250
+    with Timers(count, now_ns=now * TICK) as timers:
+        handles = timers.add_many(np.arange(count))
+        for turn in range(turns):
+            some = np.unique(rng.integers(0, count, count // 8))
+            delays = rng.integers(1, reach, len(some)) if turn % 3 else rng.integers(1, 20, len(some))
+            timers.start_many(handles[some], delays * TICK)
+            deadlines[some] = now + delays
+            some = np.unique(rng.integers(0, count, count // 50))
+            timers.stop_many(handles[some])
+            deadlines[some] = -1
+            now += int(rng.integers(1, max(reach // 20, 3)))
+            due = np.flatnonzero((deadlines >= 0) & (deadlines <= now))
+            assert sorted(timers.advance(now * TICK).tolist()) == due.tolist()
+            deadlines[due] = -1
+            assert len(timers) == (deadlines >= 0).sum()
+        assert timers.stats().moved > turns
