@@ -11,6 +11,7 @@ from wirespeed.errors import WirespeedError
 from wirespeed.ports.options import nearest
 
 BENCHES: dict[str, str] = {
+    "acl": "wirespeed.bench.acl",
     "forward": "wirespeed.bench.forward",
     "locks": "wirespeed.bench.locks",
     "lpm": "wirespeed.bench.lpm",
