@@ -23,7 +23,7 @@ from wirespeed.mem.descriptor import (
     offset_of,
     with_data,
 )
-from wirespeed.mem.pool import _release_one as release_one
+from wirespeed.mem.pool_cache import _release_one as release_one
 from wirespeed.mem.pool import take, taken, untake
 
 LONGEST: int = 65535 + 14 + 8
