@@ -58,7 +58,7 @@ def rw(at, what, who):
     if what == LOCK:
         lock.lock(who)
     elif what == UNLOCK:
-        lock.unlock()
+        lock.unlock(lock.holder)
     elif what == TRY:
         return lock.try_lock(who)
     elif what == READ:
@@ -117,7 +117,7 @@ def count_rw(at, rounds):
         RwLockView(at).lock(me)
         store64(at + RECORD, load64(at + RECORD) + 1)
         store64(at + RECORD + 64, load64(at + RECORD + 64) + 1)
-        RwLockView(at).unlock()
+        RwLockView(at).unlock(me)
         RwLockView(at).read_lock()
         unequal += load64(at + RECORD) != load64(at + RECORD + 64)
         RwLockView(at).read_unlock()
@@ -263,7 +263,8 @@ def test_readers_share_and_a_waiting_writer_goes_first(at):
     rw(at, READ_DONE, 0)
     rw(at, READ_DONE, 0)
     assert rw(at, TRY, 7) == 1
-    assert load64(at) == WRITER
+    assert load64(at) == 7 * WRITER
+    assert RwLockView(at).holder == 7
     assert rw(at, TRY_READ, 0) == 0
     rw(at, UNLOCK, 0)
     assert load64(at) == 0

@@ -136,7 +136,7 @@ class RwUser(User):
 
     def unlock(self) -> None:
         """Done writing."""
-        RwLockView(self.address + self.to_lock).unlock()
+        RwLockView(self.address + self.to_lock).unlock(self.owner)
 
     def read_lock(self) -> None:
         """Read; waits while one writes or wants to. Not again by a thread that reads already."""
@@ -178,7 +178,7 @@ def _rw(lock: int, what: int, argument: int) -> int:
     if what == _TRY:
         return RwLockView(lock).try_lock(argument)
     if what == _UNLOCK:
-        RwLockView(lock).unlock()
+        RwLockView(lock).unlock(argument)
         return 1
     if what == _TRY_READ:
         return RwLockView(lock).try_read_lock()
@@ -372,7 +372,7 @@ class _Lock(Shared):
             raise LockError(f"{self.name}: this thread does not have it")
         self._local.line = None
         line.reading = 0
-        self._do(self._base, what, 0)
+        self._do(self._base, what, line.owner)
         _release(line.address)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """A reader-writer lock that prefers writers: many read at once, or one writes.
 
     offset  bytes  who writes   what
-    0       8      everybody    state: READER for each reader, WRITER while one writes, WAITING while one wants to
-    8       8      the writer   identity of the thread that writes, 0 if nobody
+    0       8      everybody    bit 0: a writer waits; bits 1 to 16: how many read; from bit 17 on: identity of the
+                                thread that writes, 0 if nobody
 
 Readers add themselves with one atomic addition and look whether a writer has it or waits; if so they take
 themselves out and wait, so a stream of readers cannot starve a writer (Courtois, Heymans and Parnas 1971, their
@@ -10,29 +10,36 @@ second problem; rte_rwlock since 23.03). Writers that never pause can starve rea
 read often and written seldom. Where readers are workers and may see the old state for a while, no lock at all is
 better: :mod:`wirespeed.sync.rcu`; where they copy a few words, :mod:`wirespeed.sync.seqlock`.
 
-A writer that died is known by its identity. Readers are only counted: who counts itself elsewhere too (see
+All of it is one word, so that each step is one atomic instruction, and a writer is known from its first moment to
+its last. One that died is known by its identity. Readers are only counted: who counts itself elsewhere too (see
 :class:`wirespeed.mem.locks.RwLock`) can be taken out with :meth:`read_unlock` by control code.
 """
 
-from wirespeed.jit import View, compare_exchange, fetch_add, le64, load_relaxed, store64
+from wirespeed.jit import View, compare_exchange, fetch_add, le64, load_relaxed, shift_right
 from wirespeed.sync.waiting import wait_a_little
 
 WAITING: int = 1
-WRITER: int = 2
-READER: int = 4
+READER: int = 2
+READERS: int = 0xFFFF * READER
+WRITER: int = 1 << 17
+"""The identity of the writer is multiplied by this."""
 
 
 class RwLockView(View):
     """A reader-writer lock at an address; all zeros is a free one. Give it a cache line of its own."""
 
-    state = le64(0, "4 for each reader, 2 while one writes, 1 while one waits to write")
-    holder = le64(8, "identity of the thread that writes, 0 if nobody")
+    state = le64(0, "bit 0: a writer waits; 16 bits: how many read; then the identity of who writes")
     SIZE = 64
+
+    @property
+    def holder(self) -> int:
+        """Identity of the thread that writes, 0 if nobody."""
+        return shift_right(load_relaxed(self.address), 17)
 
     @property
     def readers(self) -> int:
         """How many read now."""
-        return int(load_relaxed(self.address) >> 2)
+        return int(load_relaxed(self.address) >> 1) & 0xFFFF
 
     def read_lock(self) -> None:
         """Read; waits while one writes or wants to. Not again by a thread that reads already: it may wait for ever."""
@@ -42,9 +49,9 @@ class RwLockView(View):
 
     def try_read_lock(self) -> int:
         """Read if nobody writes or wants to; 1 if so, else 0."""
-        if load_relaxed(self.address) & (WAITING | WRITER):
+        if load_relaxed(self.address) & ~READERS:
             return 0
-        if fetch_add(self.address, READER) & (WAITING | WRITER):
+        if fetch_add(self.address, READER) & ~READERS:
             fetch_add(self.address, -READER)
             return 0
         return 1
@@ -64,16 +71,13 @@ class RwLockView(View):
 
     def try_lock(self, me: int) -> int:
         """Write if nobody reads or writes; 1 if so, else 0."""
-        state = load_relaxed(self.address)
-        if state >= WRITER or compare_exchange(self.address, state, WRITER) == 0:
-            return 0
-        store64(self.address + 8, me)
-        return 1
+        if compare_exchange(self.address, 0, me * WRITER):
+            return 1
+        return compare_exchange(self.address, WAITING, me * WRITER)
 
-    def unlock(self) -> None:
-        """Done writing. Writers that wait say so anew."""
-        store64(self.address + 8, 0)
-        fetch_add(self.address, -WRITER)
+    def unlock(self, me: int) -> None:
+        """Done writing. Writers that wait have said so, or say so anew."""
+        fetch_add(self.address, -me * WRITER)
 
     def break_from(self, who: int) -> int:
         """Take it away from ``who``, a thread that has ended; 1 if it was writing.
@@ -83,7 +87,8 @@ class RwLockView(View):
         state = load_relaxed(self.address)
         while state & WAITING and compare_exchange(self.address, state, state & ~WAITING) == 0:
             state = load_relaxed(self.address)
-        if who == 0 or compare_exchange(self.address + 8, who, 0) == 0:
-            return 0
-        fetch_add(self.address, -WRITER)
-        return 1
+        while who != 0 and shift_right(state, 17) == who:
+            if compare_exchange(self.address, state, state - who * WRITER):
+                return 1
+            state = load_relaxed(self.address)
+        return 0
