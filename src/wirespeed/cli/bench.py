@@ -12,15 +12,19 @@ from wirespeed.ports.options import nearest
 
 BENCHES: dict[str, str] = {
     "acl": "wirespeed.bench.acl",
+    "checksum": "wirespeed.bench.checksum",
     "forward": "wirespeed.bench.forward",
+    "hashes": "wirespeed.bench.hashes",
     "locks": "wirespeed.bench.locks",
     "lpm": "wirespeed.bench.lpm",
     "pcap": "wirespeed.bench.pcap",
     "pool": "wirespeed.bench.pool",
     "rcu": "wirespeed.bench.rcu",
     "ring": "wirespeed.bench.ring",
+    "sketches": "wirespeed.bench.sketches",
     "start": "wirespeed.bench.start",
     "timer": "wirespeed.bench.timer",
+    "toeplitz": "wirespeed.bench.toeplitz",
 }
 """Each bench and the module whose ``rows(settings, tell)`` measures it."""
 
