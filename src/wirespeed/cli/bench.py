@@ -15,6 +15,7 @@ BENCHES: dict[str, str] = {
     "checksum": "wirespeed.bench.checksum",
     "forward": "wirespeed.bench.forward",
     "hashes": "wirespeed.bench.hashes",
+    "hash": "wirespeed.bench.hash",
     "locks": "wirespeed.bench.locks",
     "lpm": "wirespeed.bench.lpm",
     "pcap": "wirespeed.bench.pcap",
