@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wirespeed.graph.graph import Graph
     from wirespeed.graph.node import Node, node
     from wirespeed.hashes import checksum, crc16, crc32c, siphash24, xxhash64
-    from wirespeed.jit import be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
+    from wirespeed.jit import View, be16, be32, be64, bits, inline, ipv6, kernel, le16, le32, le64, mac, prefetch, u8
     from wirespeed.mem.locks import RwLock, SpinLock, TicketLock
     from wirespeed.mem.pool import Pool
     from wirespeed.mem.rings import Ring
@@ -87,7 +87,7 @@ _PLACES: dict[str, str] = {
     "graph.graph": "Graph",
     "graph.node": "Node node",
     "hashes": "checksum crc16 crc32c siphash24 xxhash64",
-    "jit": "be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
+    "jit": "View be16 be32 be64 bits inline ipv6 kernel le16 le32 le64 mac prefetch u8",
     "mem.locks": "RwLock SpinLock TicketLock",
     "mem.pool": "Pool",
     "mem.rings": "Ring",
@@ -208,6 +208,7 @@ __all__ = [
     "TopK",
     "TwoRateMeters",
     "Udp",
+    "View",
     "Vlan",
     "Vrfs",
     "WirespeedError",

@@ -23,8 +23,8 @@ from wirespeed.mem.descriptor import (
     offset_of,
     with_data,
 )
-from wirespeed.mem.pool_cache import _release_one as release_one
 from wirespeed.mem.pool import take, taken, untake
+from wirespeed.mem.pool_cache import _release_one as release_one
 
 LONGEST: int = 65535 + 14 + 8
 """Bytes of the largest packet: IP's 65,535, Ethernet, two VLAN tags."""
