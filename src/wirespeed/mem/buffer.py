@@ -26,8 +26,8 @@ from wirespeed.mem.descriptor import (
 from wirespeed.mem.pool import take, taken, untake
 from wirespeed.mem.pool_cache import _release_one as release_one
 
-LONGEST: int = 65535 + 14 + 8
-"""Bytes of the largest packet: IP's 65,535, Ethernet, two VLAN tags."""
+LONGEST: int = 65535 + 40 + 14 + 8
+"""Bytes of the largest packet: 65,535 and an IPv6 header, Ethernet, two VLAN tags."""
 MOST_CELLS: int = -(-LONGEST // ROOM)
 
 _CLEARED: int = CellHeader.timestamp.offset  # what META vouches for lies behind; before are chain and holders
@@ -50,6 +50,13 @@ def describe_meta(cells, desc):  # type: ignore[no-untyped-def]
         for at in range(_CLEARED, _LINE, 8):
             store64(line + at, 0)
     return desc | META
+
+
+@inline
+def copy_meta(cells, to, source):  # type: ignore[no-untyped-def]
+    """Let one packet's header line say what the other's does: the first one's descriptor from now on."""
+    copy(header_of(cells, to) + _CLEARED, header_of(cells, source) + _CLEARED, _LINE - _CLEARED)
+    return to | META
 
 
 @cold
@@ -119,8 +126,7 @@ def copy_packet(cache, desc):  # type: ignore[no-untyped-def]
         return 0
     copy_bytes(cells, made, 0, desc, 0, length)
     if desc & META != 0:
-        copy(header_of(cells, made) + _CLEARED, header_of(cells, desc) + _CLEARED, _LINE - _CLEARED)
-        made |= META
+        made = copy_meta(cells, made, desc)
     return made
 
 
