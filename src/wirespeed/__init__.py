@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.distributor import Distributor
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
+    from wirespeed.traffic.reassembly import Reassembly
     from wirespeed.traffic.reorder import Reorder
     from wirespeed.traffic.scheduler import Rates, Scheduler
     from wirespeed.traffic.wred import Thresholds, Wred
@@ -107,19 +108,20 @@ _PLACES: dict[str, str] = {
     "tables.keys": "FiveTuple4 FiveTuple6 Key MacVlan",
     "tables.lpm": "Lpm4",
     "tables.lpm6": "Lpm6",
-    "tables.reservoir": "Reservoir",
-    "tables.routes": "read_routes",
-    "tables.top_k": "TopK",
-    "tables.vrf": "Vrfs",
     "tables.maglev": "Maglev",
     "tables.poptrie": "Poptrie4",
+    "tables.reservoir": "Reservoir",
     "tables.reta": "Reta",
+    "tables.routes": "read_routes",
     "tables.tally": "Tally",
     "tables.toeplitz": "Toeplitz",
+    "tables.top_k": "TopK",
+    "tables.vrf": "Vrfs",
     "timers.timers": "Timers",
     "traffic.bucket": "TokenBuckets",
     "traffic.distributor": "Distributor",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
+    "traffic.reassembly": "Reassembly",
     "traffic.reorder": "Reorder",
     "traffic.scheduler": "Rates Scheduler",
     "traffic.wred": "Thresholds Wred",
@@ -186,6 +188,7 @@ __all__ = [
     "Poptrie4",
     "Port",
     "Rates",
+    "Reassembly",
     "Reorder",
     "Report",
     "Reservoir",

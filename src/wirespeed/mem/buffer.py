@@ -23,8 +23,7 @@ from wirespeed.mem.descriptor import (
     offset_of,
     with_data,
 )
-from wirespeed.mem.pool import take, taken, untake
-from wirespeed.mem.pool_cache import _release_one as release_one
+from wirespeed.mem.pool_cache import release_one, take, taken, untake
 
 LONGEST: int = 65535 + 40 + 14 + 8
 """Bytes of the largest packet: 65,535 and an IPv6 header, Ethernet, two VLAN tags."""

@@ -145,11 +145,11 @@ def release(cache, vector, count):  # type: ignore[no-untyped-def]
 @cold
 def _release_each(cache, vector, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        _release_one(cache, load64(vector + (i << 3)))
+        release_one(cache, load64(vector + (i << 3)))
 
 
 @cold
-def _release_one(cache, desc):  # type: ignore[no-untyped-def]
+def release_one(cache, desc):  # type: ignore[no-untyped-def]
     """Free one packet that may be chained, shared or carry metadata."""
     more = True
     while more:

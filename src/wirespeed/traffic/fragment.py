@@ -9,8 +9,9 @@ copied (a piece of 1,500 takes some 50 cycles for that), so nobody shares cells.
 """
 
 from wirespeed.jit import cold, inline, load8, load64, store8, store16, store64
-from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, release_one
+from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta
 from wirespeed.mem.descriptor import META, NEEDS_CHECKSUM, CellHeader, address_of, header_of
+from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import complete
 from wirespeed.wire.checksum import ipv4_header_checksum
 from wirespeed.wire.ipv4 import (

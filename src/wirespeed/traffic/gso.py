@@ -8,8 +8,9 @@ IPv4 and IPv6, options and extension headers included. Bytes are copied; O(bytes
 
 from wirespeed.hashes.internet import finish
 from wirespeed.jit import cold, inline, load64, store64
-from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, release_one
+from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta
 from wirespeed.mem.descriptor import CHECKSUM_VALID, META, CellHeader, address_of, header_of
+from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import sum_packet
 from wirespeed.wire.checksum import ipv4_header_checksum, nonzero, pseudo_v4, pseudo_v6
 from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_TCP, PROTOCOL_UDP, Ipv4

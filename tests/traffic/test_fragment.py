@@ -1,0 +1,310 @@
+"""Fragmentation and reassembly against scapy's, the RFCs' rules, and hostile fragments."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packets import Bench
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert, defragment
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    PadN,
+    defragment6,
+    fragment6,
+)
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Raw
+
+import wirespeed as ws
+from wirespeed.errors import TableError
+from wirespeed.jit import COMPILED, kernel
+from wirespeed.mem.buffer import describe_meta
+from wirespeed.mem.descriptor import META
+from wirespeed.mem.pool import Cache, share
+from wirespeed.traffic.fragment import fragment
+from wirespeed.traffic.reassembly import HELD, REFUSED, Reassembly
+
+LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+S = 1_000_000_000
+
+
+@kernel
+def cut(cache, desc, mtu, identification, vector, room):
+    return fragment(Cache(cache), desc, mtu, identification, vector, room)
+
+
+def data(length, seed=1):
+    return random.Random(seed).randbytes(length)
+
+
+def cut_up(bench, packet, mtu, room=128, identification=77):
+    """The fragments as bytes, or None when it could not be cut."""
+    desc = bench.make(bytes(packet))
+    count = cut(bench.cache, desc, mtu, identification, bench.vector, room)
+    if count == 0:
+        assert bench.data(desc) == bytes(packet)
+        bench.release(desc)
+        return None
+    descs = bench.at(count)
+    found = [bench.data(each) for each in descs]
+    bench.release(*descs)
+    return found
+
+
+@pytest.mark.parametrize("mtu", [68, 1000, 1500, 4000])
+@pytest.mark.parametrize("size", [1600, 4000, 9000])
+@pytest.mark.parametrize("link", [LINK, LINK / Dot1Q(vlan=7)])
+def test_ipv4_like_scapy(bench, mtu, size, link):
+    packet = link / IP(src="10.0.0.1", dst="10.0.0.2", id=0x1234, ttl=9) / UDP(sport=1, dport=2) / data(size)
+    expected = [bytes(link / piece) for piece in IP(bytes(packet.getlayer(IP))).fragment((mtu - 20) // 8 * 8)]
+    if len(expected) > 128:
+        assert cut_up(bench, packet, mtu) is None
+    else:
+        assert cut_up(bench, packet, mtu) == expected
+
+
+def test_ipv4_options_are_copied_or_blanked(bench):
+    header = IP(src="10.0.0.1", dst="10.0.0.2", id=5, options=[IPOption_Router_Alert(), IPOption_NOP()])
+    packet = LINK / header / UDP() / data(3000)
+    first, *rest = cut_up(bench, packet, 1500)
+    for piece in (first, *rest):
+        ip = Ether(piece)[IP]
+        assert ip.ihl == header.__class__(bytes(packet[IP])).ihl
+        assert bytes(ip)[20:24] == b"\x94\x04\x00\x00"
+        assert IP(bytes(ip)).chksum == checked(ip)
+
+
+def checked(ip):
+    again = ip.copy()
+    del again.chksum
+    return IP(bytes(again)).chksum
+
+
+def test_record_route_stays_in_the_first(bench):
+    raw = bytearray(bytes(IP(src="10.0.0.1", dst="10.0.0.2", id=5, options=[IPOption_NOP()] * 8) / UDP() / data(3000)))
+    raw[20:28] = b"\x07\x07\x04\x01\x02\x03\x04\x00"
+    ip = IP(bytes(raw))
+    del ip.chksum
+    pieces = cut_up(bench, LINK / ip, 1500)
+    assert [Ether(piece).load[:0] or bytes(Ether(piece)[IP])[20:28] for piece in pieces] == [
+        b"\x07\x07\x04\x01\x02\x03\x04\x00", *[b"\x01" * 7 + b"\x00"] * (len(pieces) - 1)
+    ]  # fmt: skip
+
+
+def test_a_fragment_is_cut_further(bench):
+    whole = IP(src="10.0.0.1", dst="10.0.0.2", id=9) / UDP() / data(4000)
+    again = []
+    for piece in IP(bytes(whole)).fragment(1480):
+        again += cut_up(bench, LINK / piece, 700)
+    merged = defragment([Ether(each)[IP] for each in again])
+    assert bytes(merged[0]) == bytes(IP(bytes(whole)))
+
+
+@pytest.mark.parametrize("mtu", [1280, 1500])
+def test_ipv6_like_scapy(bench, mtu):
+    for extension in ((), (IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]),)):
+        inner = UDP(sport=5, dport=6) / Raw(data(5000))
+        with_marker = LINK / IPv6(src="fd00::1", dst="fd00::2")
+        plain = LINK / IPv6(src="fd00::1", dst="fd00::2")
+        for header in extension:
+            with_marker /= header
+            plain /= header
+        with_marker = with_marker / IPv6ExtHdrFragment(id=77) / inner
+        plain /= inner
+        ours = cut_up(bench, plain, mtu)
+        theirs = fragment6(IPv6(bytes(with_marker[IPv6])), mtu)
+        assert all(len(each) - 14 <= mtu for each in ours)
+        assert [Ether(each)[IPv6ExtHdrFragment].id for each in ours] == [77] * len(ours)
+        assert bytes(defragment6([Ether(each)[IPv6] for each in ours])) == bytes(
+            defragment6([IPv6(bytes(each)) for each in theirs])
+        )
+
+
+def test_what_cannot_be_cut(bench):
+    udp = UDP() / data(3000)
+    address = {"src": "10.0.0.1", "dst": "10.0.0.2"}
+    assert cut_up(bench, LINK / IP(flags="DF", **address) / udp, 1500) is None
+    assert cut_up(bench, LINK / IP(**address) / udp, 27) is None
+    assert cut_up(bench, LINK / IP(**address) / udp, 1500, room=2) is None
+    assert cut_up(bench, LINK / Raw(data(3000)), 1500) is None
+    six = IPv6(src="fd00::1", dst="fd00::2")
+    assert cut_up(bench, LINK / six / IPv6ExtHdrFragment(id=1) / udp, 1280) is None
+    small = bytes(LINK / IP(**address) / UDP() / b"x")
+    assert cut_up(bench, Ether(small), 1500) == [small]
+
+
+def test_what_the_header_line_says_goes_with_each_piece(bench):
+    desc = bench.make(bytes(LINK / IP(src="10.0.0.1", dst="10.0.0.2") / UDP() / data(3000)))
+    desc = describe_meta(bench.pool.cells, desc)
+    bench.line(desc).mark = 5
+    bench.line(desc).gso_size = 1000
+    count = cut(bench.cache, desc, 1500, 0, bench.vector, 8)
+    assert count == 3
+    for piece in bench.at(count):
+        assert piece & META and (bench.line(piece).mark, bench.line(piece).gso_size) == (5, 0)
+    bench.release(*bench.at(count))
+
+
+# Reassembly --------------------------------------------------------------------------------------------------
+
+
+def put(bench, table, packets, now=0):
+    """What came out, as bytes; everything that was refused is freed."""
+    out = []
+    for packet in packets:
+        desc = bench.make(bytes(packet))
+        found = table.add(bench.cache, desc, now)
+        if found == REFUSED:
+            bench.release(desc)
+        elif found != HELD:
+            out.append(bench.data(found))
+            bench.release(found)
+    return out
+
+
+def pieces4(size, mtu=1500, identification=9, source="10.0.0.1"):
+    whole = LINK / IP(src=source, dst="10.0.0.2", id=identification) / UDP(sport=3, dport=4) / data(size)
+    return bytes(whole), [LINK / each for each in IP(bytes(whole[IP])).fragment((mtu - 20) // 8 * 8)]
+
+
+def pieces6(size, mtu=1280, identification=9):
+    whole = LINK / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrHopByHop() / UDP(sport=3, dport=4) / data(size)
+    marked = IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(id=identification)
+    marked = marked / UDP(bytes(whole[UDP]))
+    return bytes(whole), [LINK / each for each in fragment6(IPv6(bytes(marked)), mtu)]
+
+
+@settings(max_examples=60 if COMPILED else 10)
+@given(
+    st.randoms(use_true_random=False),
+    st.integers(1500, 8000),
+    st.booleans(),
+    st.sampled_from((pieces4, pieces6)),
+    st.sampled_from((1280, 3000)),
+)
+def test_any_order_twice_or_padded(rng, size, twice, pieces, mtu):
+    whole, parts = pieces(max(size, mtu), mtu)
+    parts = [bytes(part) + rng.randbytes(rng.randrange(20)) for part in parts]  # padding behind is cut off
+    rng.shuffle(parts)
+    bench = Bench()
+    with Reassembly(16) as table:
+        if twice:
+            parts = [part for part in parts[:-1] for _ in range(2)] + parts[-1:]
+        assert put(bench, table, parts) == [whole]
+        assert len(table) == 0
+        assert table.stats().whole == 1
+    bench.close()
+
+
+def test_many_datagrams_at_once(bench):
+    with Reassembly(256) as table:
+        sets = [pieces4(4000, identification=i, source=f"10.0.{i % 5}.1") for i in range(40)]
+        out = []
+        for turn in range(3):
+            out += put(bench, table, [parts[turn] for _, parts in sets])
+        assert sorted(out) == sorted(whole for whole, _ in sets)
+
+
+def test_what_is_no_fragment_passes(bench):
+    packets = [LINK / IP(src="10.0.0.1", dst="10.0.0.2") / ICMP(), LINK / IPv6() / TCP(), LINK / Raw(b"x" * 50)]
+    with Reassembly(16) as table:
+        assert put(bench, table, packets) == [bytes(packet) for packet in packets]
+        atomic = (
+            LINK / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment(id=3) / UDP() / b"abc"
+        )
+        without = LINK / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrDestOpt() / UDP() / b"abc"
+        assert put(bench, table, [atomic]) == [bytes(without)]  # RFC 6946
+        assert table.stats().waiting == 0
+
+
+def piece(start, size, more=1, **fields):
+    fields = {"src": "10.0.0.1", "dst": "10.0.0.2", "id": 1, "proto": 17, **fields}
+    return LINK / IP(flags=more, frag=start // 8, **fields) / Raw(b"\xaa" * size)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [piece(0, 800), piece(400, 800)],
+        [piece(400, 800), piece(0, 800)],
+        [piece(0, 800), piece(0, 808)],
+        [piece(0, 4000), piece(800, 80)],
+        [piece(800, 100, 0), piece(1600, 80)],
+        [piece(800, 100, 0), piece(880, 80, 0)],
+    ],
+)
+def test_overlaps_kill_the_datagram(bench, parts):
+    with Reassembly(16) as table:
+        assert put(bench, table, parts) == []
+        assert (table.stats().overlaps, len(table)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [piece(0, 801), piece(65528, 80, 0), piece(0, 0), piece(65520, 1000)],
+)
+def test_fragments_that_make_no_sense(bench, part):
+    with Reassembly(16) as table:
+        assert put(bench, table, [part]) == []
+        assert (table.stats().malformed, len(table)) == (1, 0)
+
+
+def test_too_many_pieces(bench):
+    with Reassembly(16) as table:
+        assert put(bench, table, [piece(16 * i, 8) for i in range(49)]) == []
+        assert (table.stats().malformed, len(table)) == (1, 0)
+        assert bench.pool.in_use == 0
+
+
+def test_a_full_set_lets_the_oldest_go(bench):
+    with Reassembly(4) as table:
+        for i in range(6):
+            put(bench, table, [piece(0, 80, id=i)], now=i)
+        assert (len(table), table.stats().evicted, bench.pool.in_use) == (4, 2, 4)
+        assert put(bench, table, [piece(80, 80, 0, id=5)], now=9)
+        assert table.expire(bench.cache, now_ns=100 * S) == 3
+
+
+def test_what_waits_too_long_goes(bench):
+    with Reassembly(64, timeout_ns=30 * S) as table:
+        whole, parts = pieces4(3000)
+        put(bench, table, parts[:2], now=0)
+        assert table.expire(bench.cache, 30 * S) == 0
+        assert table.expire(bench.cache, 30 * S + 1) == 1
+        put(bench, table, parts[:1], now=50 * S)
+        assert put(bench, table, parts, now=90 * S) == [whole]  # the first piece again: it was too old to count
+        assert table.stats().timeouts == 2
+
+
+def test_a_fragment_that_others_hold_is_refused(bench):
+    desc = share(bench.pool.cells, bench.make(bytes(piece(0, 80))))
+    with Reassembly(16) as table:
+        assert table.add(bench.cache, desc, 0) == REFUSED
+    bench.release(desc, desc)
+
+
+def test_random_fragments_never_break_anything():
+    rng = random.Random(5)
+    bench = Bench()
+    with Reassembly(8, timeout_ns=1000) as table:
+        for step in range(20_000 if COMPILED else 300):
+            part = bytearray(
+                bytes(piece(rng.randrange(40) * 8, rng.randrange(100), rng.randrange(2), id=rng.randrange(4)))
+            )
+            for _ in range(rng.randrange(3)):
+                part[rng.randrange(len(part))] = rng.randrange(256)
+            put(bench, table, [bytes(part)], step * 10)
+            assert bench.pool.in_use <= 8 * 48
+        table.expire(bench.cache, 1 << 50)
+    bench.close()
+
+
+def test_bad_arguments():
+    for arguments, message in (((0,), "0 datagrams"), ((4, 0), "a timeout of 0 ns")):
+        with pytest.raises(TableError, match=message):
+            Reassembly(*arguments)
+    assert ws.Reassembly is Reassembly
