@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.mem.zone import Zone
     from wirespeed.ports.port import Port, port
+    from wirespeed.ports.through import Fragment, Segment, through
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
     from wirespeed.tables.bloom import Bloom
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from wirespeed.timers.timers import Timers
     from wirespeed.traffic.bucket import TokenBuckets
     from wirespeed.traffic.distributor import Distributor
+    from wirespeed.traffic.gro import Gro
     from wirespeed.traffic.meter import GREEN, RED, YELLOW, DifferentiatedMeters, SingleRateMeters, TwoRateMeters
     from wirespeed.traffic.reassembly import Reassembly
     from wirespeed.traffic.reorder import Reorder
@@ -97,6 +99,7 @@ _PLACES: dict[str, str] = {
     "mem.state": "Counter PerWorker counter per_worker",
     "mem.zone": "Zone",
     "ports.port": "Port port",
+    "ports.through": "Fragment Segment through",
     "tables.acl": "Acl4 Acl6",
     "tables.acl_rule": "Rule load_rules",
     "tables.bloom": "Bloom",
@@ -120,6 +123,7 @@ _PLACES: dict[str, str] = {
     "timers.timers": "Timers",
     "traffic.bucket": "TokenBuckets",
     "traffic.distributor": "Distributor",
+    "traffic.gro": "Gro",
     "traffic.meter": "DifferentiatedMeters GREEN RED SingleRateMeters TwoRateMeters YELLOW",
     "traffic.reassembly": "Reassembly",
     "traffic.reorder": "Reorder",
@@ -169,7 +173,9 @@ __all__ = [
     "FiveTuple4",
     "FiveTuple6",
     "FlowTable",
+    "Fragment",
     "Graph",
+    "Gro",
     "HashTable",
     "Header",
     "HyperLogLog",
@@ -198,6 +204,7 @@ __all__ = [
     "RwLock",
     "Scheduler",
     "Section",
+    "Segment",
     "Shared",
     "SingleRateMeters",
     "SpinLock",
@@ -242,6 +249,7 @@ __all__ = [
     "read_routes",
     "run",
     "siphash24",
+    "through",
     "u8",
     "xxhash64",
 ]

@@ -83,6 +83,14 @@ def chain_of(cache, length):  # type: ignore[no-untyped-def]
     return following
 
 
+@inline
+def strip(cells, desc, count):  # type: ignore[no-untyped-def]
+    """Take ``count`` bytes, which lie in the first segment, off the front: the descriptor, which replaces ``desc``."""
+    if desc & CHAINED != 0:
+        CellHeader(header_of(cells, desc)).length -= count
+    return with_data(desc, offset_of(desc) + count, length_of(desc) - count)
+
+
 @cold
 def copy_bytes(cells, to, to_at, source, source_at, count):  # type: ignore[no-untyped-def]
     """Copy ``count`` bytes between packets, from byte ``source_at`` of one to byte ``to_at`` of the other, across their

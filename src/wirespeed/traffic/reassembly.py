@@ -23,17 +23,12 @@ from typing import ClassVar
 
 from wirespeed.errors import TableError
 from wirespeed.jit import View, cold, inline, kernel, le64, load8, load64, move, shift_right, store8, store64
-from wirespeed.mem.buffer import bytes_of_packet, cut, join
+from wirespeed.mem.buffer import bytes_of_packet, cut, join, strip
 from wirespeed.mem.descriptor import (
-    CHAINED,
     META,
     SHARED,
-    CellHeader,
     address_of,
-    header_of,
     length_of,
-    offset_of,
-    with_data,
 )
 from wirespeed.mem.pool_cache import Cache, release_one
 from wirespeed.mem.shared import Shared
@@ -158,7 +153,7 @@ def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header
     if tag == 0:
         return _whole6(cells, desc, size)
     if start > 0:
-        desc = _strip(cells, desc & ~META, network + header)
+        desc = strip(cells, desc & ~META, network + header)
     datagram = DatagramView(_find(table, cache, now_ns, s0, s1, d0, d1, tag))
     count, known = datagram.counts, shift_right(datagram.lengths, 32)
     extent = start | (end << 32)
@@ -188,14 +183,6 @@ def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header
     if here == known:
         return _assemble(table, cache, datagram, known)
     return HELD
-
-
-@inline
-def _strip(cells, desc, count):  # type: ignore[no-untyped-def]
-    """Take ``count`` bytes, which lie in the first segment, off the front."""
-    if desc & CHAINED != 0:
-        CellHeader(header_of(cells, desc)).length -= count
-    return with_data(desc, offset_of(desc) + count, length_of(desc) - count)
 
 
 @inline
@@ -292,7 +279,7 @@ def _whole6(cells, desc, size):  # type: ignore[no-untyped-def]
     store8(says, load8(at))
     ip.payload_length = at - ip.address - 40 + size
     move(start + 8, start, at - start)
-    return _strip(cells, desc, 8)
+    return strip(cells, desc, 8)
 
 
 @cold
