@@ -318,6 +318,9 @@ def test_commands_while_another_thread_drives():
     with by_hand(2 * many) as timers, Region(4096, "test-stop", huge=False) as region:
         handles = timers.add_many(np.ones(2 * many, dtype=np.int64))
         result = []
+        store64(region.address, 1)
+        drive(timers.address, region.address, 0)  # it is compiled now, not while others wait for the worker
+        store64(region.address, 0)
         timers.remote = True
         worker = threading.Thread(target=lambda: result.append(drive(timers.address, region.address, TICK)))
         worker.start()

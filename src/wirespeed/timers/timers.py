@@ -64,7 +64,7 @@ MAX_CAPACITY: int = 1 << 26
 Many = NDArray[Any] | Iterable[int]
 """A row of integers."""
 
-_PATIENCE_S = 1.0
+_PATIENCE_S = 5.0
 _MOST_EXPIRED = 1 << 16  # that a call of a kernel gives; advance() calls until all are there
 
 

@@ -67,10 +67,11 @@ class TimersView(Wheel):
         1, or 0 if the timer is gone. Another worker's timer is started there a moment later.
         """
         base = self.address
+        period = period_ns | 0  # one type, given or left out: what is called is compiled once
         record = find(base, handle)
         if record == 0:
-            return _send(base, START, handle, delay_ns, period_ns)
-        start_timer(base, record, handle & 0xFFFF_FFFF, delay_ns, period_ns)
+            return _send(base, START, handle, delay_ns, period)
+        start_timer(base, record, handle & 0xFFFF_FFFF, delay_ns, period)
         return 1
 
     def stop(self, handle: int) -> int:
