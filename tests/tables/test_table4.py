@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from table_model import watched
 
 from wirespeed.errors import ArenaError, TableError
 from wirespeed.jit import COMPILED
@@ -217,3 +218,21 @@ def test_another_process_attaches(make, tmp_path, monkeypatch):
 def test_a_name_that_cannot_be(make):
     with pytest.raises(ArenaError, match="cannot be called"):
         make(name="a b")
+
+
+def test_bulk_updates_under_a_reader(make):
+    """Thousands of routes come and go in single calls; each address has its own two legal answers at any time."""
+    count = 2000 if COMPILED else 20
+    table = make(groups=512) if make.kind is Lpm4 else make()
+    addresses, lengths, _ = random_routes(count, 5)
+    table.add_many(["10.0.0.0/15", "10.0.0.0/16"], [1, 1])
+    ips = addresses[:: max(count // 500, 1)] | np.uint32(1)
+    with watched(table, {int(ip): (1, 2) for ip in ips}):
+        for turn in range(100 if COMPILED else 3):
+            table.add_many((addresses, lengths), np.full(count, 2))
+            table.delete_many((addresses[turn % 2 :: 2], lengths[turn % 2 :: 2]))
+            table.delete("10.0.0.0/16")
+            table.add("10.0.0.0/16", 1)
+            table.delete_many((addresses[1 - turn % 2 :: 2], lengths[1 - turn % 2 :: 2]))
+    assert dict(table) == {"10.0.0.0/15": 1, "10.0.0.0/16": 1}
+    assert (table.lookup_many(ips) == 1).all()

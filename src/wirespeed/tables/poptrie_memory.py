@@ -113,7 +113,7 @@ def _order(runs: int) -> int:
     return max(60 - leading_zeros(7 + 4 * runs), 0)
 
 
-@inline
+@cold
 def _unpack(table: int, entry: int, slots: int) -> None:
     """Write the 64 slots of an entry, chunk or not, at ``slots``."""
     if entry < EXTENDED:
@@ -158,7 +158,7 @@ def _drop(table: int, entry: int) -> None:
         retire(table + Poptrie4View(table).heap, unit, _order(popcount(load64(table + _POOL + (unit << 4)))))
 
 
-@inline
+@cold
 def _repack(table: int, entry: int, slots: int) -> int:
     """The entry for changed slots, in place of ``entry``; unchanged if there is no room, which is noted."""
     fresh = _pack(table, slots)
@@ -215,7 +215,7 @@ def _paint_middle(table: int, entry: int, address: int, length: int, lowest: int
     return _repack(table, entry, slots) if changed else entry
 
 
-@inline
+@cold
 def _paint(table: int, address: int, length: int, lowest: int, value: int) -> int:
     """Paint the unpacked slots below the leading 18 bits: put ``value`` wherever a prefix of ``lowest`` to ``length``
     bits holds the place. Whether something changed."""
