@@ -48,14 +48,14 @@ Perf test with all reader threads registered
 --------------------------------------------
 
 Perf Test: 1 Readers/1 Writer('wait' in qsbr_check == true)
-Total RCU updates = 305913984
-Cycles per 1000 updates: 15000
+Total quiescent state updates = 305913984
+Cycles per 1000 quiescent state updates: 15000
 Total RCU checks = 20000000
 Cycles per 1000 checks: 233000
 
 Perf Test: 2 Readers
-Total RCU updates = 200000000
-Cycles per 1000 updates: 3000
+Total quiescent state updates = 200000000
+Cycles per 1000 quiescent state updates: 3000
 
 Perf test: 2 Writers ('wait' in qsbr_check == false)
 """,

@@ -82,7 +82,7 @@ def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
     pair = (usable[-1], usable[0])
     with Region(4096, "bench-rcu", huge=False) as region:
         bench = _Bench(region.address, pair, settings, tell)
-        found = [bench.row("quiescent state, nobody asks", bench.readers, r"\d Readers$", "updates")]
+        found = [bench.row("quiescent state, nobody asks", bench.readers, r"Perf Test: \d Readers$", "updates")]
         if len(usable) > 1:
             found.append(bench.row("grace period of one worker", bench.writer, "1 Readers/1 Writer", "checks"))
         else:
@@ -104,7 +104,7 @@ class _Bench:
                 AUTOTEST, next(turns), cores=(self.places[0], self.places[1], self.places[0]), idle_main=True,
                 memory_mib=256, until=r"^Perf test: \d+ Writers", timeout_s=_PATIENCE_S,
             )  # fmt: skip
-            return figures(section(text, part), cost=rf"Cycles per 1000 {what}: (\d+)")["cost"] / 1000
+            return figures(section(text, part), cost=rf"Cycles per 1000 .*{what}: (\d+)")["cost"] / 1000
 
         def measure(beside: Callable[[], float] | None) -> Row:
             paired = interleave(
