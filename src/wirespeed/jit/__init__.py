@@ -5,6 +5,7 @@ the rest are single instructions (loads, stores, byte swaps, atomics, prefetch) 
 a checked Python twin. Everything above is written in terms of these and runs compiled or interpreted.
 """
 
+from wirespeed.jit.apart import load64_apart, store64_apart
 from wirespeed.jit.atomics import (
     compare_exchange,
     cycles,
@@ -115,6 +116,7 @@ __all__ = [
     "load16",
     "load32",
     "load64",
+    "load64_apart",
     "load_acquire",
     "load_acquire32",
     "load_relaxed",
@@ -139,6 +141,7 @@ __all__ = [
     "store16",
     "store32",
     "store64",
+    "store64_apart",
     "store_release",
     "store_release16",
     "store_release32",

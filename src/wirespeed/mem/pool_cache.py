@@ -16,7 +16,20 @@ stack. All are O(1) and a copy; when there is no cell, that is counted and the c
 The scheme is Bonwick and Adams, "Magazines and Vmem" (USENIX 2001), with one magazine that spills and refills in part.
 """
 
-from wirespeed.jit import View, cold, copy, fetch_add, inline, le64, load64, move, store32, store64
+from wirespeed.jit import (
+    View,
+    cold,
+    copy,
+    fetch_add,
+    inline,
+    le64,
+    load64,
+    load64_apart,
+    move,
+    store32,
+    store64,
+    store64_apart,
+)
 from wirespeed.mem.descriptor import CHAINED, FLAGS, SHARED, CellHeader, blank, cell_of, header_of
 from wirespeed.sync.ring import dequeue_bulk, mc_dequeue, mp_enqueue
 from wirespeed.sync.ring_sides import MULTI, mode_of
@@ -133,9 +146,9 @@ def release(cache, vector, count):  # type: ignore[no-untyped-def]
     seen = 0
     to = cache.address + STACK + cache.top * 8
     for i in range(count):
-        desc = load64(vector + (i << 3))
+        desc = load64_apart(vector + (i << 3))
         seen |= desc
-        store64(to + (i << 3), blank(desc))
+        store64_apart(to + (i << 3), blank(desc))
     if seen & FLAGS:
         _release_each(cache, vector, count)
     else:
