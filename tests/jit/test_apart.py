@@ -1,8 +1,8 @@
-"""Loads and stores that do not meet: the loop is the same, and becomes vector code."""
+"""Loads and stores that do not meet: the loop is the same. (That it becomes vector code: tests/mem/test_pool.py.)"""
 
 import pytest
 
-from wirespeed.jit import COMPILED, kernel, load64, load64_apart, store64, store64_apart
+from wirespeed.jit import kernel, load64, load64_apart, store64, store64_apart
 from wirespeed.mem.region import Region
 
 
@@ -28,11 +28,3 @@ def test_each_word(count):
             seen |= i * i
         assert double(to, source, count) == seen
         assert [load64(to + 8 * i) for i in range(count + 1)] == [*(2 * i * i for i in range(count)), -5]
-
-
-@pytest.mark.skipif(not COMPILED, reason="interpreted, there is no machine code")
-def test_the_loop_is_vector_code():
-    with Region(4096, "test-words", huge=False) as region:
-        double(region.address, region.address + 2048, 8)
-    (text,) = double.inspect_asm().values()
-    assert "paddq" in text

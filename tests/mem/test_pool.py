@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from wirespeed.errors import ArenaError, TableError
-from wirespeed.jit import COMPILED, kernel, load64, pause, store64
+from wirespeed.jit import COMPILED, kernel, load64, pause, python_function, store64
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, blank, cell_of, header_of
 from wirespeed.mem.pool import (
     BATCH,
@@ -450,6 +451,14 @@ def test_arrays_of_cells(bench):
             pool.put_many(wrong)
     with pytest.raises(TableError, match="cannot take -1 cells"):
         pool.get_many(-1)
+
+
+@pytest.mark.skipif(not COMPILED, reason="interpreted, there is no machine code")
+def test_a_release_is_vector_code(bench):
+    fresh = numba.njit(error_model="numpy")(python_function(release_from))  # of cached code there is no text
+    fresh(bench.pool.cache(0), bench.vector, 0)
+    (text,) = fresh.inspect_asm().values()
+    assert "psrlq" in text  # the colour of several cells at once
 
 
 def test_stats_by_worker(bench):
