@@ -41,6 +41,7 @@ CELLS: int = 1024
 
 _COMMAND = "mempool_perf_autotest"
 _SLOWER = 100
+_ROUNDED_HZ = 10_000_000  # to so many the peer rounds the frequency that it counts its five seconds by
 _REPEATS = 5
 _LINE = r"cache={cache} cores=1 n_get_bulk=32 n_put_bulk=32 n_keep={keep} constant_n=0 rate_persec=(\d+)"
 
@@ -130,7 +131,7 @@ def _peer_text(turn: int, core: int) -> str:
 def _theirs(text: str, cache: int, keep: int) -> float:
     """Cycles by cell, from a rate a fifth of what was done while the peer's clock counted five seconds."""
     rate = figures(text, rate=_LINE.format(cache=cache, keep=keep))["rate"] * _SLOWER
-    return tsc_hz() / rate
+    return round(tsc_hz() / _ROUNDED_HZ) * _ROUNDED_HZ / rate
 
 
 def slow_clock(pid: int) -> None:
