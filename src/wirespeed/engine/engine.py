@@ -224,6 +224,7 @@ class Engine:
         self.workers.switch(self._profiled)
         time.sleep(seconds)
         self.workers.switch(self.built)
+        self.workers.settle()  # the figures stand still from here on
 
     def wait(self, seconds: float | None = None, interrupted: threading.Event | None = None) -> bool:
         """Wait until the graph ends, ``seconds`` pass or ``interrupted`` is set; True if it ended by itself."""

@@ -6,6 +6,7 @@ its loop return for a moment: SWITCH, to go on with another loop, and PAUSE, to 
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from wirespeed.eal import cores
@@ -38,7 +39,8 @@ class Workers:
         events: tuple[Event, ...],
     ) -> None:
         self._records, self._wakeups, self._bind, self._events = records, wakeups, bind, events
-        self._running = [built for _ in records]
+        self._running = [built for _ in records]  # what each was told to run, and what it runs
+        self._at = [built for _ in records]
         self._threads: list[threading.Thread] = []
         self._counters: list[PerfCounters] = []
         self._resumed = threading.Event()
@@ -71,6 +73,7 @@ class Workers:
                 with self._commanding:  # what was commanded meanwhile, to end above all, is not overwritten
                     built = self._running[index]
                     self._bind(index, built)
+                    self._at[index] = built
                     if Worker(record).command == command:
                         Worker(record).command = RUN
         except BaseException as error:
@@ -98,6 +101,15 @@ class Workers:
         with self._commanding:
             self._running[:] = [built for _ in self._records]
         self.command(SWITCH)
+
+    def settle(self, seconds: float = 1.0) -> None:
+        """Return when every worker runs the loop it was told to, or has ended; or after ``seconds``."""
+        until = time.monotonic() + seconds
+        while any(at is not told for at, told in zip(self._at, self._running, strict=True)):
+            over = self.failure is not None or all(Worker(record).ended for record in self._records)
+            if over or time.monotonic() > until:
+                return
+            time.sleep(0.0001)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""
