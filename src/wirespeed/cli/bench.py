@@ -18,6 +18,7 @@ BENCHES: dict[str, str] = {
     "hash": "wirespeed.bench.hash",
     "locks": "wirespeed.bench.locks",
     "lpm": "wirespeed.bench.lpm",
+    "lpm6": "wirespeed.bench.lpm6",
     "pcap": "wirespeed.bench.pcap",
     "pool": "wirespeed.bench.pool",
     "rcu": "wirespeed.bench.rcu",
