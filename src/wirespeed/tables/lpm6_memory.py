@@ -133,27 +133,39 @@ def common_bits(high: int, low: int, other_high: int, other_low: int) -> int:
 
 
 @inline
+def piece_word(base: int, word: int, high: int, low: int, depth: int) -> int:
+    """Where the node below ``word`` keeps the word for an address."""
+    node = base + (shift_right(word, 35) << UNIT_SHIFT)
+    piece = slice8(high, low, depth)
+    head = load64(node + ((piece >> 5) << 3))
+    run = shift_right(head, 32) + popcount(head & ((2 << (piece & 31)) - 1))
+    return node + (HEADS_BYTES - 8) + (run << 3)
+
+
+@inline
+def search(base: int, word: int, high: int, low: int) -> int:
+    """Next hop of the first route of the list below ``word`` that covers an address, else that of ``word``, or -1."""
+    entry = base + (shift_right(word, 35) << UNIT_SHIFT)
+    for _ in range(shift_right(word, 32) & 7):
+        last = load64(entry + 16)
+        if common_bits(high, low, load64(entry), load64(entry + 8)) >= shift_right(last, 32):
+            return (last & HOP_MASK) - 1
+        entry += ENTRY_BYTES
+    return (word & HOP_MASK) - 1
+
+
+@inline
 def find(base: int, word: int, high: int, low: int, depth: int) -> int:
     """Next hop of the longest prefix below ``word``, which stands for the first ``depth`` bits; -1 if there is none."""
     hop = word & HOP_MASK
     below = shift_right(word, 32)
     while below & 7 == NODE:
-        node = base + (shift_right(below, 3) << UNIT_SHIFT)
-        piece = slice8(high, low, depth)
-        head = load64(node + ((piece >> 5) << 3))
-        run = shift_right(head, 32) + popcount(head & ((2 << (piece & 31)) - 1))
-        word = load64(node + (HEADS_BYTES - 8) + (run << 3))
+        word = load64(piece_word(base, word, high, low, depth))
         found = word & HOP_MASK
         hop = found if found != 0 else hop
         below = shift_right(word, 32)
         depth += 8
-    entry = base + (shift_right(below, 3) << UNIT_SHIFT)
-    for _ in range(below & 7):
-        last = load64(entry + 16)
-        if common_bits(high, low, load64(entry), load64(entry + 8)) >= shift_right(last, 32):
-            return (last & HOP_MASK) - 1
-        entry += ENTRY_BYTES
-    return hop - 1
+    return search(base, (below << 32) | hop, high, low)
 
 
 class Lpm6View(View):
