@@ -114,7 +114,7 @@ class Lpm6(Tries):
     A lookup reads a root word, two lines for each further eight bits in which routes differ there, and a list. A change
     is a walk down the routes (log2 of their number) and one node made anew; a prefix of up to /16 is written to
     2^(16 - length) root words. Beside 512 KiB, a route takes 64 bytes of the memory that is set aside for ``routes``
-    and, with the Internet's table, 28 more in nodes and lists.
+    and, with the Internet's table, 29 more in nodes and lists.
 
     Args:
         name: other processes attach it by this.

@@ -11,7 +11,7 @@ memory). All places are offsets from the start, in units of 32 bytes.
     then      chunks (:mod:`wirespeed.tables.lpm6_chunks`): nodes and lists
 
     word (64 bits), one for each piece of the address space
-    bits 63..32  what is below: unit << 3 | tag; tag 7: a node, 1 to 5: a list of so many routes, 0: nothing
+    bits 63..32  what is below: unit << 3 | tag; tag 7: a node, 1 to 3: a list of so many routes, 0: nothing
     bits 31..27  length of the prefix that put the next hop here, less the depth of the node
     bits 26..0   next hop + 1 of the longest prefix that ends in this node; 0: what was found above holds
 
@@ -19,12 +19,12 @@ memory). All places are offsets from the start, in units of 32 bytes.
     0         8 words, one for each 32 pieces: bitmap of the pieces where a run begins | runs before << 32
     64        a word for each run
 
-    list: up to 5 routes, longest first; 24 bytes each
+    list: up to 3 routes, longest first; 24 bytes each
     0         high, low    the prefix
     16        length << 32 | next hop + 1
 
 A node at every eighth bit, so a lookup takes one for each eight bits in which routes really differ: a place with up to
-five routes below is a list, compared and done (path compression, as in a Patricia trie). The bitmap is the one of the
+three routes below is a list, compared and done (path compression, as in a Patricia trie). The bitmap is the one of the
 Lulea trie (Degermark, Brodnik, Carlsson and Pink, "Small forwarding tables for fast routing lookups", SIGCOMM 1997),
 counted with the popcount instruction (poptrie: Asai and Ohara, SIGCOMM 2015). Unlike there, next hops are not pushed
 down to the leaves: a lookup keeps the last hop it has seen, and an update touches one node, however short the prefix.
@@ -59,10 +59,10 @@ ROOT_BITS: int = 16
 ROOT_BYTES: int = 8 << ROOT_BITS
 UNIT_SHIFT: int = 5
 NODE: int = 7
-LIST_MAX: int = 5
+LIST_MAX: int = 3
 """Routes in a list; one more makes it a node."""
-LIST_MIN: int = 2
-"""A node with so few routes below becomes a list again."""
+LIST_MIN: int = 1
+"""A node with so few routes below becomes a list, or nothing, again."""
 ENTRY_BYTES: int = 24
 HEADS_BYTES: int = 64
 HOP_BITS: int = 27

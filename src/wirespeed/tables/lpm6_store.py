@@ -14,7 +14,7 @@ from wirespeed.tables.lpm6_update import ABSENT, DONE, FULL, NO_ROOM, WAITING, c
 from wirespeed.tables.reclaimer import Reclaimer
 
 CHUNK_BYTES_A_ROUTE: int = 64
-"""Memory for nodes and lists unless said otherwise; the Internet's table takes 28."""
+"""Memory for nodes and lists unless said otherwise; the Internet's table takes 29."""
 _ROUTES_MAX: int = 1 << 27
 _RING: int = 1 << 14
 _TRIES: int = 100
