@@ -133,6 +133,7 @@ def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
         if len(usable) > 1:
             format_barrier(bare, 2)
             two = _Bench(meeting, [bare, bare], pair, region.address, settings, tell)
+            two.rounds //= 10  # a thousand meetings: each is two moves of a line, at least
             found.append(two.row("barrier, two cores"))
         else:
             settings.notes.append("one core only: rows of two cores are left out")

@@ -93,7 +93,7 @@ def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
 class _Bench:
     def __init__(self, memory: int, places: tuple[int, int], settings: Settings, tell: Tell) -> None:
         self.memory, self.places, self.settings, self.tell = memory, places, settings, tell
-        self.rounds = 20_000 if settings.quick else 2_000_000
+        self.rounds = 20_000 if settings.quick else 200_000
 
     def row(self, metric: str, ours: Callable[[], float], part: str, what: str) -> Row:
         """The row beside the autotest, or alone if that does not come to an end here."""
@@ -129,7 +129,7 @@ class _Bench:
     def readers(self) -> float:
         """Cycles of a quiescent state, mean of the cores."""
         slots = [format_slot(self.memory + 1024 + index * Slot.SIZE).address for index in (0, 1)]
-        rounds = self.rounds * 10
+        rounds = self.rounds * 50
         spent = self._together([partial(report, slot, self.memory, rounds) for slot in slots])
         return mean(spent) / rounds
 
