@@ -62,7 +62,9 @@ def prose(text: str | None) -> str:
 
 
 def first_line(thing: Any) -> str:
-    """The summary of a docstring."""
+    """The summary of a docstring, or what a plain number is."""
+    if isinstance(thing, int):
+        return f"the number {thing}"
     return prose(inspect.getdoc(thing)).partition("\n")[0]
 
 
@@ -102,6 +104,9 @@ def api() -> Iterator[str]:
         yield row(f"[`{name}`](#{anchor(name)})", first_line(thing))
     for name, thing in public.items():
         yield f"\n## {name} {{ #{anchor(name)} }}\n"
+        if isinstance(thing, int):
+            yield f"```python\n{name} = {thing}\n```"
+            continue
         if isinstance(thing, type) and issubclass(thing, Header) and thing.FOUND:
             yield f"{first_line(thing)} See [headers](headers.md#{name.lower()})."
             continue

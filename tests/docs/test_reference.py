@@ -51,7 +51,7 @@ def test_bits_are_counted_as_in_the_diagrams(pages):
     assert "| `dst` | bytes 16 to 19 |" in ipv4
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "run", "bench", "doctor", "devices", "inspect"])
 def test_command(pages, command):
     assert f"\n## wirespeed {command}\n" in pages["cli.md"]
 
