@@ -1,5 +1,6 @@
 """``wirespeed bench``: how fast, beside a peer in the same run."""
 
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ BENCHES: dict[str, str] = {
 
 def command(
     name: Annotated[str | None, typer.Argument(help=f"One of {', '.join(BENCHES)}; all of them without it.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All benches, as without a name.")] = False,
     peer: Annotated[str | None, typer.Option(help="Measure beside a peer: dpdk.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="See that it works: short runs, small inputs.")] = False,
@@ -46,18 +48,30 @@ def command(
 
     if name is not None and name not in BENCHES:
         raise WirespeedError(f"there is no bench {name!r}; {nearest(name, list(BENCHES))}")
+    if name is not None and everything:
+        raise WirespeedError(f"bench {name!r} is one, --all is all of them: say one of the two")
     if peer not in (None, "dpdk"):
         raise WirespeedError(f"there is no peer {peer!r}; known: dpdk")
     settings = Settings(peer, quick, 1 if quick else pairs, captures, routes)
     console = Console(stderr=True, highlight=False)
     rows: list[Any] = []
+    failed: list[str] = []
     with console.status("measuring") as status:
         for bench in [name] if name else list(BENCHES):
             measure: Callable[..., Sequence[Any]] = import_module(BENCHES[bench]).rows
-            rows += measure(settings, lambda text, bench=bench: status.update(f"{bench}: {text}"))
+            try:
+                rows += measure(settings, lambda text, bench=bench: status.update(f"{bench}: {text}"))
+            except WirespeedError as error:  # one that cannot run must not cost the others' hour
+                if name:
+                    raise
+                failed.append(f"bench {bench}: {error}")
     if json:
         print(to_json(rows))
     else:
         Console(highlight=False).print(to_table(rows, "wirespeed bench"))
         for note in settings.notes:
-            console.print(note)
+            console.print(note, markup=False)
+    for message in failed:
+        print(f"wirespeed: {message}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(2)
