@@ -15,6 +15,7 @@ What workers read is in :mod:`wirespeed.tables.acl_memory`, the compiler in :mod
 import ipaddress
 import operator
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -240,13 +241,14 @@ class _Acl(Shared):
         copies = (self._area - pool) // self.BLOCK_BYTES * 8
         work = np.empty(copies + 6 * count + 64, dtype=np.int64)
         stack = np.empty((copies // 16 + memory.MAX_TREES + 2, acl_build.COLUMNS), dtype=np.int64)
-        tables = np.zeros(acl_build.scratch_words(count), dtype=np.int64)
+        scratch: tuple[Any, ...] = acl_build.scratch(count)
         columns, best, chosen = (values, masks, ports), 0, -1
         tries = min(count, PROBES)
 
         def build(shape: int, patient: bool) -> int:
-            room = acl_build.SHAPES[shape]
-            return int(acl_build.build(*columns, area, pool, self._area, work, stack, tables, *room, int(patient)))
+            growth, slack, least = acl_build.SHAPES[shape]
+            memory_of_it = (area, pool, self._area, work, stack, *scratch)
+            return int(acl_build.build(*columns, *memory_of_it, growth, slack, least, int(patient)))
 
         for shape in range(len(acl_build.SHAPES) if count > acl_build.BLOCK else 1):
             if build(shape, shape == 0):
@@ -370,6 +372,7 @@ class _Acl(Shared):
         self._theirs = self.address
         self._copy = Region(self.region.size, f"wirespeed-{self.name}-copy")
         self.address = self._copy.address
+        weakref.finalize(self, self._copy.close)
         self._set_up(None)
         AclView(self.address).generation = -1
         self.refresh()

@@ -20,6 +20,9 @@ compiling cannot fail once the rules fit as one list: hostile sets end in long l
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wirespeed.jit import (
     add,
     cold,
@@ -39,7 +42,6 @@ from wirespeed.jit.match8 import V4_BYTES, V4_FREE, V4_PORTS, V6_BYTES, V6_FREE,
 from wirespeed.tables.acl_memory import (
     BLOCKS_MASK,
     MAX_TREES,
-    RANK_MASK,
     ROOTS,
     Area,
     follow,
@@ -143,7 +145,7 @@ def _window(
     return at
 
 
-@inline
+@cold
 def _part(rules: Any, rule: int, node: Any, cut: Any) -> tuple[int, int, int]:
     """(first child, free bits, copies) of a rule: children are first | any subset of free bits; for ports, a row."""
     values, masks, ports = rules
@@ -289,7 +291,7 @@ def _leaf(rules: Any, words: int, area: int, place: int, lists: Any, start: int,
         store32(at + 32, int(ports[rule, 2]) << 16 | int(ports[rule, 3]))
         store8(block + fields + 64 + lane, int(values[rule, words - 1]) >> 32)
         store8(block + fields + 72 + lane, int(masks[rule, words - 1]) >> 32)
-    return leaf_entry(place, blocks, int(lists[start]) if count > 0 else RANK_MASK)
+    return leaf_entry(place, blocks)
 
 
 @cold
@@ -322,7 +324,8 @@ def _close(
 
 @kernel
 def build(
-    values: Any, masks: Any, ports: Any, area: int, pool: int, limit: int, work: Any, stack: Any, tables: Any,
+    values: Any, masks: Any, ports: Any, area: int, pool: int, limit: int, work: Any, stack: Any,
+    notes: Any, spread: Any, sizes: Any, later: Any,
     growth: int, slack: int, defer_from: int, patient: int,
 ) -> int:  # fmt: skip
     """Compile rules into an area.
@@ -334,7 +337,7 @@ def build(
         pool, limit: where in the area nodes and blocks may be, a multiple of 64.
         work: int64, for lists: two for each rule that fits in the pool, and four for each there is.
         stack: rows of COLUMNS int64, one for each block that fits, and MAX_TREES more.
-        tables: int64, scratch (``scratch_words()``).
+        notes, spread, sizes, later: int64, scratch of the shapes that :func:`scratch` gives.
         growth, slack, defer_from: a row of :data:`SHAPES`.
         patient: whether to go on with long leaves when the pool has no room for another cut.
 
@@ -344,11 +347,7 @@ def build(
     rules = (values, masks, ports)
     head = Area(area)
     total, words = len(values), values.shape[1]
-    group, united, cut, trial = tables[0:16], tables[16:32], tables[32:40], tables[40:48]
-    degrees = tables[48:80]
-    spread = tables[80:208].reshape(64, 2)
-    sizes = tables[208 : 208 + (1 << MAX_WIDTH) + 1]
-    later = tables[208 + (1 << MAX_WIDTH) + 1 :]
+    group, united, cut, trial, degrees = notes[0], notes[1], notes[2], notes[3], notes[4]
     place, trees, depth, longest, copies, nodes = pool, 0, 0, 0, 0, 0
     if place + _bytes_for(total, words) > limit:
         return 0
@@ -528,6 +527,7 @@ def probe(values: Any, masks: Any, ports: Any, area: int, tries: int) -> int:
     return cost
 
 
-def scratch_words(count: int) -> int:
-    """Words of ``tables`` for that many rules."""
-    return 208 + (1 << MAX_WIDTH) + 1 + count
+def scratch(count: int) -> tuple[NDArray[np.int64], ...]:
+    """Scratch for compiling that many rules."""
+    shapes: tuple[tuple[int, ...], ...] = ((5, 32), (64, 2), ((1 << MAX_WIDTH) + 1,), (count,))
+    return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)

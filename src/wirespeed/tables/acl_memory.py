@@ -16,8 +16,7 @@
     entry (64 bits)
     inner node                                     leaf
     bit  63      0                                 1
-    bits 62..46                                    rank of its first rule
-    bits 45..41  bits of the packet to take        bits 45..32: number of blocks
+    bits 45..41  bits of the packet to take        bits 62..32: number of blocks
     bits 40..38  from which word
     bits 37..32  shifted right by this
     bits 31..0   place / 32 of its children        place / 32 of its blocks, from the area's start
@@ -60,12 +59,10 @@ RECORD_BYTES: int = 128
 AREA_HEAD: int = 128
 ROOTS: int = 64
 MAX_TREES: int = 8
-MAX_RULES: int = (1 << 17) - 1
-"""Ranks have 17 bits, and one means "none"."""
+MAX_RULES: int = 1 << 20
+"""More were not tried."""
 
-RANK_MASK: int = MAX_RULES
-RANK_SHIFT: int = 46
-BLOCKS_MASK: int = (1 << 14) - 1
+BLOCKS_MASK: int = (1 << 31) - 1
 PLACE_MASK: int = 0xFFFF_FFFF
 LEAF: int = -(1 << 63)
 BATCH: int = 32
@@ -321,9 +318,9 @@ def classify6(
 
 
 @inline
-def leaf_entry(place: int, blocks: int, rank: int) -> int:
+def leaf_entry(place: int, blocks: int) -> int:
     """The entry that leads to a leaf."""
-    return LEAF | rank << RANK_SHIFT | blocks << 32 | place >> 5
+    return LEAF | blocks << 32 | place >> 5
 
 
 @inline
