@@ -241,14 +241,17 @@ class _Acl(Shared):
         copies = (self._area - pool) // self.BLOCK_BYTES * 8
         work = np.empty(copies + 6 * count + 64, dtype=np.int64)
         stack = np.empty((copies // 16 + memory.MAX_TREES + 2, acl_build.COLUMNS), dtype=np.int64)
-        scratch: tuple[Any, ...] = acl_build.scratch(count)
+        notes, spread, sizes, later = acl_build.scratch(count)
         columns, best, chosen = (values, masks, ports), 0, -1
         tries = min(count, PROBES)
 
         def build(shape: int, patient: bool) -> int:
             growth, slack, least = acl_build.SHAPES[shape]
-            memory_of_it = (area, pool, self._area, work, stack, *scratch)
-            return int(acl_build.build(*columns, *memory_of_it, growth, slack, least, int(patient)))
+            done = acl_build.build(
+                *columns, area, pool, self._area, work, stack, notes, spread, sizes, later, growth, slack, least,
+                int(patient),
+            )  # fmt: skip
+            return int(done)
 
         for shape in range(len(acl_build.SHAPES) if count > acl_build.BLOCK else 1):
             if build(shape, shape == 0):
