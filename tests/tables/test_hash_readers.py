@@ -96,7 +96,7 @@ class Watched:
 @pytest.mark.parametrize("writers", ["one", "many"])
 def test_readers_never_miss_a_key_that_is_there(writers):
     """At 95 % each addition moves keys about, among them those that are watched."""
-    capacity, rounds = (2000, 400) if COMPILED else (60, 6)
+    capacity, rounds = (2000, 300) if COMPILED else (60, 6)
     stay = capacity // 2
     with HashTable(int, capacity, writers=writers) as table:
         table.add_many(np.arange(stay), np.arange(stay))
@@ -113,7 +113,7 @@ def test_readers_never_miss_a_key_that_is_there(writers):
 
 def test_a_value_is_never_of_another_key():
     """Slots are used again at once, by keys of five words: what a reader found may change while it compares."""
-    capacity, rounds = (64, 4000) if COMPILED else (16, 10)
+    capacity, rounds = (64, 3000) if COMPILED else (16, 10)
     with HashTable(8 * WIDE, capacity) as table:
         keys = np.repeat(np.arange(4 * capacity), WIDE).reshape(-1, WIDE).view(np.uint8)
         with Watched(watch_wide, table, 0, 4 * capacity) as readers:
@@ -126,7 +126,7 @@ def test_a_value_is_never_of_another_key():
 
 def test_many_writers():
     """Two threads with keys of their own, in the same buckets, beside a reader; then everything is accounted for."""
-    each, rounds, stay = (1500, 200, 500) if COMPILED else (20, 3, 10)
+    each, rounds, stay = (1500, 150, 500) if COMPILED else (20, 3, 10)
     capacity = 2 * each + stay
     with HashTable(int, capacity, writers="many") as table:
         table.add_many(np.arange(stay), np.arange(stay))

@@ -3,7 +3,7 @@
 The word behind the key is ``seen``: the time of the flow's last packet, in whatever unit the caller counts. A flow
 whose silence reached ``idle`` counts as gone: its next packet starts it anew, and a sweep deletes it. A flow that
 finds no slot takes that of the one longest silent among those in its two buckets, as a cache with sixteen ways does.
-Both are bounded: no packet costs more than the two buckets, whatever strangers send.
+Both are bounded: a packet costs its two buckets and at times a few moves of keys, whatever strangers send.
 """
 # mypy: allow-untyped-calls, allow-untyped-defs, no-warn-return-any
 
