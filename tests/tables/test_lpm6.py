@@ -138,6 +138,9 @@ def test_of_two_equal_prefixes_the_last_counts(table):
     assert (len(table), table.get("2001:db8::/40"), look(table, "2001:db8::")) == (1, 5, 5)
     table.add("2001:db8::/40", 6)
     assert (len(table), look(table, "2001:db8::")) == (1, 6)
+    table.add("2001:db8::/48", 7)
+    table.delete_many(["2001:db8::/40", "2001:db8::/48", "2001:db8::/40"])
+    assert (len(table), look(table, "2001:db8::")) == (0, -1)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,8 @@ def test_of_two_equal_prefixes_the_last_counts(table):
         ("10.0.0.0/8", 1, r"'10\.0\.0\.0' is not an IPv6 address"),
         ("2001:db8::/32", MAX_HOP + 1, f"next hop {MAX_HOP + 1} of 2001:db8::/32 is not 0 to {MAX_HOP}"),
         ("2001:db8::/32", -1, "next hop -1"),
+        ("2001:db8::/32", 1.5, "a next hop is no integer"),
+        ("2001:db8::/32", "gw", "a next hop is no integer"),
         (None, 1, "None is not an IPv6 prefix"),
     ],
 )

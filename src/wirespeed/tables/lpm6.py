@@ -204,7 +204,7 @@ class Lpm6(Tries):
             TableError: there is no such route; names the first. Nothing is changed then.
         """
         highs, lows, lengths = prefix_words(prefixes)
-        self._change(self._table, highs, lows, lengths, np.zeros(len(highs), np.int64))
+        self._delete(self._table, highs, lows, lengths)
 
     def clear(self) -> None:
         """Delete every route, one by one: fit for live tables."""

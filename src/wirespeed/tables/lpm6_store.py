@@ -1,5 +1,6 @@
 """What Lpm6 and Vrfs have in common: tries in one memory, changed in bulk, all or nothing."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,10 @@ class Tries(Shared):
                 raise TableError(f"{self.name}: next hops are {next_hops.dtype}: give integers")
             wide = next_hops
         else:
-            wide = np.array(list(next_hops), dtype=object)
+            try:
+                wide = np.array([operator.index(hop) for hop in next_hops], dtype=object)
+            except TypeError as error:
+                raise TableError(f"{self.name}: a next hop is no integer: {error}") from None
         if len(wide) != len(highs):
             raise TableError(f"{self.name}: {len(highs)} prefixes have {len(wide)} next hops: give one each")
         bad = (wide < 0) | (wide > MAX_HOP)
@@ -173,6 +177,17 @@ class Tries(Shared):
         return TableError(
             f"{self.name}: process {self.owner} keeps changing its routes (or died while it did): try again later"
         )
+
+    def _delete(self, table: int, highs: Words, lows: Words, lengths: Words) -> None:
+        """Delete routes, each once however often it is named: all of them, or raise TableError and none."""
+        try:
+            self._change(table, highs, lows, lengths, np.zeros(len(highs), np.int64))
+        except TableError:
+            once = np.ascontiguousarray(np.unique(np.stack([highs, lows, lengths]), axis=1))
+            if once.shape[1] == len(highs):
+                raise
+            highs, lows, lengths = once  # rows are contiguous
+            self._change(table, highs, lows, lengths, np.zeros(once.shape[1], np.int64))
 
     def _clear(self, table: int) -> None:
         """Delete the routes, longest first, so that little is painted anew."""

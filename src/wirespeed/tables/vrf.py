@@ -247,7 +247,7 @@ class Vrfs(Tries):
             TableError: there is no such route; names the first. Nothing is changed then.
         """
         table, highs, lows, lengths = self._rows(vrf, prefixes)
-        self._change(table, highs, lows, lengths, np.zeros(len(highs), np.int64))
+        self._delete(table, highs, lows, lengths)
 
     def clear(self, vrf: int | None = None) -> None:
         """Delete the routes of one VRF, or of all, one by one: fit for live tables."""
