@@ -10,7 +10,7 @@ from wirespeed.bench.dpdk_test import figures
 from wirespeed.bench.sketches import ask_bloom, ask_cuckoo
 from wirespeed.bench.toeplitz import hash_tuples
 from wirespeed.hashes import checksum
-from wirespeed.hashes.rows import lent
+from wirespeed.jit import lent
 from wirespeed.tables.bloom import Bloom
 from wirespeed.tables.cuckoo_filter import CuckooFilter
 from wirespeed.tables.toeplitz import Toeplitz

@@ -34,9 +34,9 @@ from wirespeed.bench.dpdk_test import figures, peer, program, recall, version
 from wirespeed.bench.pairing import Paired, interleave
 from wirespeed.bench.result import Row
 from wirespeed.bench.settings import Settings
-from wirespeed.jit import tsc
+from wirespeed.jit import lent, tsc
 from wirespeed.tables.lpm6 import Lpm6, lookup_array
-from wirespeed.tables.lpm6_memory import ROOT_BITS, lend
+from wirespeed.tables.lpm6_memory import ROOT_BITS
 from wirespeed.tables.lpm6_update import change_many
 from wirespeed.tables.prefix6 import prefix_text6
 from wirespeed.tables.routes import read_routes
@@ -69,7 +69,7 @@ class Work:
         cost = {}
         with (
             Lpm6(routes=routes) as table,
-            lend(self.highs, self.lows, self.lengths, hops, self.wanted, found) as (high, low, length, hop, at, out),
+            lent(self.highs, self.lows, self.lengths, hops, self.wanted, found) as (high, low, length, hop, at, out),
         ):
             begin = tsc()
             change_many(table.address, table._table, ROOT_BITS, high, low, length, hop, 0, routes, 0)

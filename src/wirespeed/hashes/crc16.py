@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent, octets, rows
-from wirespeed.jit import crc_steps, inline, kernel, load8, load64, store16
+from wirespeed.hashes.rows import octets, rows
+from wirespeed.jit import crc_steps, inline, kernel, lent, load8, load64, store16
 
 arc_word, arc_byte = crc_steps(0xA001, 16, True)
 kermit_word, kermit_byte = crc_steps(0x8408, 16, True)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeed.hashes.rows import lent, octets, rows
+from wirespeed.hashes.rows import octets, rows
 from wirespeed.jit import (
     crc32c_byte,
     crc32c_half,
     crc32c_word,
     inline,
     kernel,
+    lent,
     load8,
     load16,
     load32,

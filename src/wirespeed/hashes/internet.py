@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeed.hashes.rows import lent, octets, rows
+from wirespeed.hashes.rows import octets, rows
 from wirespeed.jit import (
     add,
     bswap16,
     inline,
     kernel,
+    lent,
     load8,
     load16,
     load32,

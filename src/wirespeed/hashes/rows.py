@@ -1,7 +1,5 @@
 """What Python gives to hash: bytes, or an array with a key in each row; as addresses, which kernels want."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import COMPILED, register, unregister
 
 
 @dataclass(frozen=True)
@@ -21,24 +18,6 @@ class Rows:
     stride: int
     length: int
     array: NDArray[Any]  # kept alive
-
-
-@contextmanager
-def lent(*arrays: NDArray[Any]) -> Iterator[None]:
-    """Allow interpreted kernels to touch these arrays; compiled ones are free to."""
-    if COMPILED:
-        yield
-        return
-    starts = []
-    for array in arrays:
-        low, high = np.lib.array_utils.byte_bounds(array)
-        register(low, max(high - low, 1), "array")
-        starts.append(low)
-    try:
-        yield
-    finally:
-        for start in starts:
-            unregister(start)
 
 
 def rows(keys: Any) -> Rows:
@@ -78,4 +57,4 @@ def octets(data: Any) -> NDArray[np.uint8]:
     return np.frombuffer(view, dtype=np.uint8) if len(view) else np.zeros(0, dtype=np.uint8)
 
 
-__all__ = ["Rows", "lent", "octets", "rows"]
+__all__ = ["Rows", "octets", "rows"]

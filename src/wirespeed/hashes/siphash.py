@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent, octets, rows
-from wirespeed.jit import add, inline, kernel, load8, load64, rotate_left, signed64, store64
+from wirespeed.hashes.rows import octets, rows
+from wirespeed.jit import add, inline, kernel, lent, load8, load64, rotate_left, signed64, store64
 
 KEY_BYTES: int = 16
 _V0, _V1 = 0x736F6D6570736575, 0x646F72616E646F6D  # "somepseudorandomlygeneratedbytes"

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeed.hashes.rows import lent, octets, rows
+from wirespeed.hashes.rows import octets, rows
 from wirespeed.jit import (
     add,
     inline,
     kernel,
+    lent,
     load8,
     load32,
     load64,

@@ -44,6 +44,7 @@ from wirespeed.jit.decorators import COMPILED, cold, inline, kernel, python_func
 from wirespeed.jit.fences import fence_acquire, fence_release
 from wirespeed.jit.fields import be16, be32, be64, bits, ipv6, le16, le32, le64, mac, u8
 from wirespeed.jit.fold import multiply_fold
+from wirespeed.jit.lend import lent
 from wirespeed.jit.local import Local, slot, word
 from wirespeed.jit.match import match16
 from wirespeed.jit.memory import (
@@ -112,6 +113,7 @@ __all__ = [
     "le32",
     "le64",
     "leading_zeros",
+    "lent",
     "load8",
     "load16",
     "load32",

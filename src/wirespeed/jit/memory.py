@@ -10,6 +10,7 @@ Loads widen to int64 without sign; stores truncate. Byte order is the machine's 
 """
 
 import ctypes
+import threading
 from bisect import bisect_right
 from typing import Any
 
@@ -18,29 +19,36 @@ from numba.core import types
 
 from wirespeed.jit.primitive import i8, i32, i64, intrinsic, pointer, primitive, typed_pointer
 
-_starts: list[int] = []
-_regions: list[tuple[int, int, str]] = []
+_known: tuple[list[int], list[tuple[int, int, str]]] = ([], [])  # starts, regions: replaced, never changed
+_changing = threading.Lock()
 
 
 def register(address: int, size: int, name: str) -> None:
     """Allow interpreted code to touch ``size`` bytes at ``address``."""
-    at = bisect_right(_starts, address)
-    _starts.insert(at, address)
-    _regions.insert(at, (address, address + size, name))
+    global _known
+    with _changing:
+        starts, regions = _known
+        at = bisect_right(starts, address)
+        region = (address, address + size, name)
+        _known = ([*starts[:at], address, *starts[at:]], [*regions[:at], region, *regions[at:]])
 
 
 def unregister(address: int) -> None:
     """Forget the region that starts at ``address``."""
-    at = bisect_right(_starts, address) - 1
-    if at >= 0 and _starts[at] == address:
-        del _starts[at], _regions[at]
+    global _known
+    with _changing:
+        starts, regions = _known
+        at = bisect_right(starts, address) - 1
+        if at >= 0 and starts[at] == address:
+            _known = (starts[:at] + starts[at + 1 :], regions[:at] + regions[at + 1 :])
 
 
 def check(address: int, size: int) -> None:
     """Raise AssertionError unless ``size`` bytes at ``address`` lie in one registered region."""
-    at = bisect_right(_starts, address) - 1
-    if at < 0 or address + size > _regions[at][1]:
-        near = f"; the nearest region below is {_regions[at][2]}" if at >= 0 else ""
+    starts, regions = _known
+    at = bisect_right(starts, address) - 1
+    if at < 0 or address + size > regions[at][1]:
+        near = f"; the nearest region below is {regions[at][2]}" if at >= 0 else ""
         raise AssertionError(f"access to {size} bytes at {address:#x}, outside every known region{near}")
 
 

@@ -26,7 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import copy, load_acquire, read_bytes, register, signed64, store_release, unregister, write_bytes
+from wirespeed.jit import (
+    copy,
+    lent,
+    load_acquire,
+    read_bytes,
+    signed64,
+    store_release,
+    write_bytes,
+)
 from wirespeed.jit.match8 import V4_BYTES, V6_BYTES
 from wirespeed.mem.region import Region
 from wirespeed.mem.shared import Shared
@@ -325,7 +333,7 @@ class _Acl(Shared):
             columns.append(_column(field, given, kind, count, self.BITS == 128 and field in ("src", "dst")))
         result = np.empty(count, dtype=np.int64)
         scratch = np.empty(memory.SCRATCH_BYTES // 8 + 8, dtype=np.int64)
-        with self._inside() as area, _lent(*columns, result, scratch):
+        with self._inside() as area, lent(*columns, result, scratch):
             line = (scratch.ctypes.data + 63) & ~63
             table = Area(area).numbers if numbers else memory.AREA_HEAD
             self._kernel(area, table, line, *(column.ctypes.data for column in columns), count, result.ctypes.data)
@@ -468,18 +476,6 @@ def _column(field: str, given: Any, kind: Any, count: int, pairs: bool) -> NDArr
         if high > top or (low < 0 and not pairs):
             raise TableError(f"{field} {high if high > top else low} is out of range: it is 0 to {top}")
     return np.ascontiguousarray(array, dtype=kind)
-
-
-@contextmanager
-def _lent(*arrays: NDArray[Any]) -> Iterator[None]:
-    """Interpreted code may touch the arrays meanwhile."""
-    for array in arrays:
-        register(array.ctypes.data, array.nbytes, "an array")
-    try:
-        yield
-    finally:
-        for array in arrays:
-            unregister(array.ctypes.data)
 
 
 __all__ = ["COPIES", "Acl4", "Acl6", "AclStats", "AclView"]

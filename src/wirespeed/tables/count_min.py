@@ -33,8 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent
-from wirespeed.jit import kernel, le64, load64, multiply, prefetch, shift_right, store64
+from wirespeed.jit import kernel, le64, lent, load64, multiply, prefetch, shift_right, store64
 from wirespeed.tables.sketch import DATA, Sketch, SketchView
 
 _ROW_SECRETS = 32  # of the record: a word for each row

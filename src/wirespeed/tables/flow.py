@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
 from wirespeed.jit import View as AnyView
+from wirespeed.jit import lent
 from wirespeed.tables import hash_bulk
-from wirespeed.tables.hash import HashTable, _only, _visible
+from wirespeed.tables.hash import HashTable, _only
 from wirespeed.tables.hash_view import FlowTableView
 from wirespeed.tables.reclaimer import Reclaimer
 
@@ -132,7 +133,7 @@ class FlowTable(HashTable):
         self._check_writable()
         rows = self._form().rows(keys, self.name)
         slots = np.empty(len(rows), np.int64)
-        with self._lock, _visible(rows, slots):
+        with self._lock, lent(rows, slots):
             self._bulk.touch(
                 self.address, rows.ctypes.data, rows.strides[0], len(rows), slots.ctypes.data, self._extra, now
             )

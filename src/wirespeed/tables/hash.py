@@ -19,7 +19,7 @@ import ctypes
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import COMPILED, load64, register, signed64, store64, unregister
 from wirespeed.jit import View as AnyView
+from wirespeed.jit import lent, load64, signed64, store64
 from wirespeed.mem import directory
 from wirespeed.mem.shared import Shared
 from wirespeed.tables import hash_bulk
@@ -282,7 +282,7 @@ class HashTable(Shared):
         rows = self._form().rows(keys, self.name)
         given = self._values(values, len(rows))
         slots = np.empty(len(rows), np.int64)
-        with self._lock, _visible(rows, given, slots):
+        with self._lock, lent(rows, given, slots):
             done = self._add(rows, given, slots, 0)
             if done < len(rows) and self._head.retired and self.reclaimer is not None:
                 self.reclaimer.synchronize()
@@ -312,7 +312,7 @@ class HashTable(Shared):
         """Hashes of many keys, with this table's secrets."""
         rows = self._form().rows(keys, self.name)
         hashes = np.empty(len(rows), np.int64)
-        with _visible(rows, hashes):
+        with lent(rows, hashes):
             self._bulk.hash(self.address, rows.ctypes.data, rows.strides[0], len(rows), hashes.ctypes.data)
         return hashes
 
@@ -321,7 +321,7 @@ class HashTable(Shared):
         self._check_writable()
         rows = self._form().rows(keys, self.name)
         slots = np.empty(len(rows), np.int64)
-        with self._lock, _visible(rows, slots):
+        with self._lock, lent(rows, slots):
             keep = self.reclaimer is not None
             found = self._bulk.delete(
                 self.address, rows.ctypes.data, rows.strides[0], len(rows), 0, slots.ctypes.data, int(keep)
@@ -340,7 +340,7 @@ class HashTable(Shared):
     def slots(self) -> NDArray[np.int64]:
         """The slots of all keys."""
         slots = np.empty(self.capacity, np.int64)
-        with _visible(slots):
+        with lent(slots):
             count = hash_bulk.used_slots(self.address, slots.ctypes.data)
         return np.unique(slots[:count])  # one that moved while we looked may have been seen twice
 
@@ -379,7 +379,7 @@ class HashTable(Shared):
             known = np.ascontiguousarray(hashes, np.int64)
             if known.shape != (len(rows),):
                 raise TableError(f"{self.name}: {len(rows)} keys have hashes of shape {known.shape}: give one each")
-        with _visible(rows, found, *(() if known is None else (known,))):
+        with lent(rows, found, *(() if known is None else (known,))):
             self._bulk.lookup(
                 self.address, rows.ctypes.data, rows.strides[0], len(rows), 0 if known is None else known.ctypes.data,
                 found.ctypes.data, missing, slots,
@@ -413,7 +413,7 @@ class HashTable(Shared):
         self._head.retired += len(slots)
 
         def reuse() -> None:
-            with self._lock, _visible(slots):
+            with self._lock, lent(slots):
                 hash_bulk.give_many(self.address, slots.ctypes.data, len(slots))
                 self._head.retired -= len(slots)
 
@@ -457,23 +457,6 @@ def _entry_bytes(used: int) -> int:
 def _only(key: tuple[Any, ...]) -> Any:
     """One key, given as it is or as its fields."""
     return key[0] if len(key) == 1 else key
-
-
-@contextmanager
-def _registered(arrays: tuple[NDArray[Any], ...]) -> Iterator[None]:
-    known = [array for array in arrays if array.nbytes]
-    for array in known:
-        register(array.ctypes.data, array.nbytes, "array")
-    try:
-        yield
-    finally:
-        for array in known:
-            unregister(array.ctypes.data)
-
-
-def _visible(*arrays: NDArray[Any]) -> Any:
-    """Arrays that kernels may touch, interpreted too."""
-    return nullcontext() if COMPILED else _registered(arrays)
 
 
 __all__ = ["FILL", "MAX_CAPACITY", "HashStats", "HashTable"]

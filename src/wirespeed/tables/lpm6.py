@@ -21,7 +21,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeed.jit import kernel, load64, prefetch, shift_right, signed64, store64
+from wirespeed.jit import kernel, lent, load64, prefetch, shift_right, signed64, store64
 from wirespeed.tables.lpm6_memory import (
     HOP_MASK,
     LOW_MASK,
@@ -34,7 +34,6 @@ from wirespeed.tables.lpm6_memory import (
     Lpm6View,
     Record,
     Table,
-    lend,
     piece_word,
     search,
 )  # fmt: skip
@@ -246,12 +245,12 @@ class Lpm6(Tries):
         pairs = isinstance(addresses, np.ndarray) and addresses.ndim == 2 and addresses.shape[1] == 2
         if pairs and addresses.dtype.itemsize == 8 and addresses.dtype.kind in "iu" and addresses.flags.c_contiguous:
             hops = np.empty(len(addresses), np.int64)
-            with lend(addresses, hops) as (words, out):
+            with lent(addresses, hops) as (words, out):
                 lookup_array(self.address, words, words + 8, 16, out, len(hops))
             return hops
         highs, lows = address_words(addresses)
         hops = np.empty(len(highs), np.int64)
-        with lend(highs, lows, hops) as places:
+        with lent(highs, lows, hops) as places:
             lookup_array(self.address, places[0], places[1], 8, places[2], len(hops))
         return hops
 

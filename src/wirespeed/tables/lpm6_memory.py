@@ -34,23 +34,14 @@ A run belongs to one prefix, so deleting can always be done in place and needs n
 """
 # mypy: no-warn-return-any
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from numpy.typing import NDArray
-
 from wirespeed.jit import (
-    COMPILED,
     View,
     inline,
     le64,
     leading_zeros,
     load64,
     popcount,
-    register,
     shift_right,
-    unregister,
 )  # fmt: skip
 from wirespeed.jit import prefetch as prefetch_line
 
@@ -181,20 +172,3 @@ class Lpm6View(View):
     def prefetch(self, high: int, low: int) -> None:
         """Ask for the line that ``lookup(high, low)`` reads first."""
         prefetch_line(self.address + RECORD_BYTES + (shift_right(high, 48) << 3))
-
-
-@contextmanager
-def lend(*arrays: NDArray[Any]) -> Iterator[list[int]]:
-    """Addresses of arrays for a kernel; interpreted code may touch them meanwhile."""
-    places = [array.ctypes.data for array in arrays]
-    if not COMPILED:
-        for place, array in zip(places, arrays, strict=True):
-            if array.nbytes:
-                register(place, array.nbytes, "array")
-    try:
-        yield places
-    finally:
-        if not COMPILED:
-            for place, array in zip(places, arrays, strict=True):
-                if array.nbytes:
-                    unregister(place)

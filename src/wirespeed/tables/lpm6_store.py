@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
+from wirespeed.jit import lent
 from wirespeed.mem.shared import Shared
 from wirespeed.tables import rib6
 from wirespeed.tables.lpm6_chunks import BLOCK_UNITS, release_until
-from wirespeed.tables.lpm6_memory import HOP_MASK, MAX_HOP, RECORD_BYTES, UNIT_SHIFT, Record, Table, lend
+from wirespeed.tables.lpm6_memory import HOP_MASK, MAX_HOP, RECORD_BYTES, UNIT_SHIFT, Record, Table
 from wirespeed.tables.lpm6_update import ABSENT, DONE, FULL, NO_ROOM, WAITING, change_many
 from wirespeed.tables.reclaimer import Reclaimer
 
@@ -76,7 +77,7 @@ class Tries(Shared):
         if reclaimer is None and record.ring_head != record.ring_tail:
             release_until(self.address, record.ring_tail)
         done, code, count, waited_at = 0, DONE, len(work[0]), -1
-        with lend(*work) as places:
+        with lent(*work) as places:
             while True:
                 live = int(reclaimer is not None)
                 highs, lows, lengths, hops = places
@@ -164,7 +165,7 @@ class Tries(Shared):
             before = self._even_version()
             count = Table(table).routes
             highs, lows, lengths, hops = (np.empty(count, np.int64) for _ in range(4))
-            with lend(np.empty(130, np.int64), highs, lows, lengths, hops) as (stack, high, low, length, hop):
+            with lent(np.empty(130, np.int64), highs, lows, lengths, hops) as (stack, high, low, length, hop):
                 found = rib6.export(self.address, table, stack, high, low, length, hop, count)
             if found == count and Record(self.address).version == before:
                 return highs, lows, lengths, hops

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent
-from wirespeed.jit import View, kernel, le64, load16, load32, store16
+from wirespeed.jit import View, kernel, le64, lent, load16, load32, store16
 from wirespeed.mem.shared import Shared
 
 _RECORD = 64

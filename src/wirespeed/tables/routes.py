@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.tables.lpm6_memory import lend
+from wirespeed.jit import lent
 from wirespeed.tables.prefix import parse_prefix
 from wirespeed.tables.prefix6 import parse_prefix6
 from wirespeed.tables.routes_mrt import PEERS, TABLE_DUMP_V2, WHY, count_records, parse_records, read_peers
@@ -121,7 +121,7 @@ def _read_lines(data: bytes) -> RouteFile:
     rows = np.empty((ROWS, room), np.int64)
     count = dumps = at = 0
     bytes_ = np.frombuffer(data, np.uint8)
-    with lend(bytes_, rows) as (start, columns):
+    with lent(bytes_, rows) as (start, columns):
         while at < len(data):
             count, more, at, strange = parse_lines(start, at, len(data), columns, room, count, SEED[0])
             dumps += more
@@ -164,7 +164,7 @@ def _read_mrt(data: bytes) -> RouteFile:
     room = count_records(data)
     rows = np.empty((ROWS, room), np.int64)
     count = skipped = at = peers = 0
-    with lend(np.frombuffer(data, np.uint8), rows) as (start, columns):
+    with lent(np.frombuffer(data, np.uint8), rows) as (start, columns):
         while at < len(data):
             count, more, at, what = parse_records(start, at, len(data), columns, room, count, SEED[0], peers)
             skipped += more

@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent, rows
+from wirespeed.hashes.rows import rows
 from wirespeed.jit import (
     View,
     add,
     inline,
     kernel,
     le64,
+    lent,
     load8,
     load16,
     load32,

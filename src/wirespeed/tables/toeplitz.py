@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent, rows
+from wirespeed.hashes.rows import rows
 from wirespeed.jit import (
     View,
     bit_reverse32,
@@ -38,6 +38,7 @@ from wirespeed.jit import (
     inline,
     kernel,
     le64,
+    lent,
     load8,
     load32,
     load64,

@@ -41,7 +41,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.hashes.rows import lent
 from wirespeed.jit import (
     cold,
     copy,
@@ -49,6 +48,7 @@ from wirespeed.jit import (
     inline,
     kernel,
     le64,
+    lent,
     load32,
     load64,
     load_acquire,

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import View, inline, kernel, le64, load64, signed64, store64
+from wirespeed.jit import View, inline, kernel, le64, lent, load64, signed64, store64
 from wirespeed.jit import prefetch as prefetch_line
-from wirespeed.tables.lpm6_memory import MAX_HOP, RECORD_BYTES, UNIT_SHIFT, Record, Table, find, lend
+from wirespeed.tables.lpm6_memory import MAX_HOP, RECORD_BYTES, UNIT_SHIFT, Record, Table, find
 from wirespeed.tables.lpm6_store import Tries, Words
 from wirespeed.tables.prefix import Address4, Prefix4, parse_address, parse_prefix, prefix_keys, prefix_text
 from wirespeed.tables.prefix6 import (
@@ -202,7 +202,7 @@ class Vrfs(Tries):
                 f"{self.name}: {len(highs)} addresses have {len(tables)} VRFs: give one each, or one for all"
             )
         hops = np.empty(len(highs), np.int64)
-        with lend(tables, highs, lows, hops) as (vrf, high, low, out):
+        with lent(tables, highs, lows, hops) as (vrf, high, low, out):
             lookup_array(self.address, vrf, high, low, out, len(hops), side)
         return hops
 

@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import View, inline, kernel, le64, load64, store64
-from wirespeed.mem.lend import lent
+from wirespeed.jit import View, inline, kernel, le64, lent, load64, store64
 from wirespeed.mem.shared import Shared
 
 HELD: int = 1
@@ -187,7 +186,7 @@ class Reorder(Shared):
         """The next descriptors in order, at most ``room``."""
         self._check_writable()
         descs = np.empty(max(room, 0), dtype=np.int64)
-        with lent(descs) as vector:
+        with lent(descs) as (vector,):
             return descs[: _drain(self.address, vector, len(descs), now_ns)]
 
     def __len__(self) -> int:

@@ -40,6 +40,7 @@ from wirespeed.jit import (
     le16,
     le32,
     le64,
+    lent,
     load8,
     load16,
     load32,
@@ -51,7 +52,6 @@ from wirespeed.jit import (
     trailing_zeros,
 )
 from wirespeed.mem.descriptor import CHAINED, CellHeader, header_of, length_of
-from wirespeed.mem.lend import lent
 from wirespeed.mem.shared import Shared
 from wirespeed.traffic.tokens import scale, shift_for
 
@@ -461,7 +461,7 @@ class Scheduler(Shared):
         """Up to ``room`` descriptors of packets that may go at ``now_ns``, in order."""
         self._check_writable()
         descs = np.empty(max(room, 0), dtype=np.int64)
-        with lent(descs) as vector:
+        with lent(descs) as (vector,):
             return descs[: _dequeue(self.address, vector, len(descs), now_ns, 0)]
 
     def length(self, pipe: int, traffic_class: int, queue: int) -> int:
