@@ -215,7 +215,7 @@ def _mean(text: str, pattern: str) -> float:
 
 def _lpm(turn: int) -> Figures:
     """One turn of the autotest."""
-    text = dpdk_test.recall("lpm_perf_autotest", turn, timeout_s=900, until=_UNTIL)
+    text = dpdk_test.recall("lpm_perf_autotest", turn, timeout_s=1800, until=_UNTIL)
     number = r"([\d.e+]+) cycles"
     return dpdk_test.figures(
         text, **{
@@ -290,7 +290,10 @@ def _measure(settings: Settings, tell: Tell, inputs: Inputs, tables: tuple[Lpm4 
             figures["fib"] = _fib(inputs, best)
         if "lpm" in peers:
             tell(f"turn {turn + 1} of {settings.pairs}: {peers['lpm']}, a minute or more")
-            figures["lpm"] = _lpm(min(turn, _LPM_TURNS - 1))
+            try:
+                figures["lpm"] = _lpm(min(turn, _LPM_TURNS - 1))
+            except BenchError as error:  # on a busy machine it takes hours; the other peers' turns stay
+                settings.notes.append(f"{peers.pop('lpm')} is left out: {error}")
         if python:
             figures["pytricia"] = {"python random": python(inputs.random), "python near": python(inputs.near)}
         turns.append(figures)
