@@ -21,7 +21,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeed.jit import kernel, lent, load64, prefetch, shift_right, signed64, store64
+from wirespeed.jit import inline, kernel, lent, load64, prefetch, shift_right, signed64, store64
 from wirespeed.tables.lpm6_memory import (
     HOP_MASK,
     LOW_MASK,
@@ -56,6 +56,14 @@ _TABLE: int = RECORD_BYTES + ROOT_BYTES
 _BURST: int = 32
 
 
+@inline
+def _ask(address: int, word: int) -> None:
+    """Ask for the two lines below a word: a small node, or a list."""
+    below = address + (shift_right(word, 35) << UNIT_SHIFT)
+    prefetch(below)
+    prefetch(below + 64)
+
+
 @kernel
 def lookup_array(address: int, highs: int, lows: int, step: int, hops: int, count: int) -> None:
     """Look up ``count`` addresses whose words are ``step`` bytes apart; ``hops`` gets a word each.
@@ -69,7 +77,7 @@ def lookup_array(address: int, highs: int, lows: int, step: int, hops: int, coun
         for i in range(first, last):
             word = load64(address + RECORD_BYTES + (shift_right(load64(highs + i * step), 48) << 3))
             store64(hops + (i << 3), (word & ~LOW_MASK) | word & HOP_MASK)
-            prefetch(address + (shift_right(word, 35) << UNIT_SHIFT))
+            _ask(address, word)
         depth, nodes = ROOT_BITS, 1
         while nodes > 0:
             nodes = 0
@@ -80,7 +88,7 @@ def lookup_array(address: int, highs: int, lows: int, step: int, hops: int, coun
                     word = load64(piece_word(address, reached, load64(highs + at), load64(lows + at), depth))
                     found = word & HOP_MASK
                     store64(hops + (i << 3), (word & ~LOW_MASK) | (found if found != 0 else reached & HOP_MASK))
-                    prefetch(address + (shift_right(word, 35) << UNIT_SHIFT))
+                    _ask(address, word)
                     nodes += 1
             depth += 8
         for i in range(first, last):
