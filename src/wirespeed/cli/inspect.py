@@ -15,7 +15,7 @@ from wirespeed.errors import WirespeedError
 if TYPE_CHECKING:
     from wirespeed.telemetry.inspect import Found
 
-_SHOWN = 5  # figures of an object in the overview
+_SHOWN = 7  # figures of an object in the overview
 
 
 def command(

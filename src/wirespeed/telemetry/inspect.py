@@ -91,7 +91,7 @@ def figures(stats: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
         if isinstance(value, dict):
             yield from figures(value, f"{prefix}{name}.")
         elif prefix or name not in ("memory_bytes", "pages", "name", "kind"):
-            yield prefix + name, value
+            yield f"{prefix}{name}", value
 
 
 def _attached(entry: directory.Entry) -> tuple[Shared | None, str]:
