@@ -75,7 +75,7 @@ def test_compiled_is_the_twin(block, lanes, words, sport, dport, protocol):
         assert found >> lane & 1 == fits
 
 
-@pytest.mark.skipif(COMPILED, reason="machine code checks nothing")
+@pytest.mark.skipif(COMPILED, reason="a kernel checks nothing")
 def test_twin_checks_the_block(block):
     with pytest.raises(AssertionError, match="outside every known region"):
         match8_v4(block - (1 << 30), 0, 0, 0, 0)

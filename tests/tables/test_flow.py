@@ -71,7 +71,7 @@ def test_idle_may_change():
 def test_full_of_strangers(capacity, writers):
     """Ten times more flows than there is room for: each gets a slot, somebody goes, and nothing is lost."""
     if capacity > 50 and not COMPILED:
-        pytest.skip("slow")
+        pytest.skip("interpreted, it takes minutes")
     with FlowTable(np.uint32, capacity, record=Traffic, writers=writers) as flows:
         for key in range(10 * capacity):
             slot = flows.touch(key, key)

@@ -90,7 +90,7 @@ def test_record_route_stays_in_the_first(bench):
     ip = IP(bytes(raw))
     del ip.chksum
     pieces = cut_up(bench, LINK / ip, 1500)
-    assert [Ether(piece).load[:0] or bytes(Ether(piece)[IP])[20:28] for piece in pieces] == [
+    assert [bytes(Ether(piece)[IP])[20:28] for piece in pieces] == [
         b"\x07\x07\x04\x01\x02\x03\x04\x00", *[b"\x01" * 7 + b"\x00"] * (len(pieces) - 1)
     ]  # fmt: skip
 
