@@ -1,6 +1,7 @@
 """Fragmentation and reassembly against scapy's, the RFCs' rules, and hostile fragments."""
 
 import random
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -21,12 +22,21 @@ from scapy.packet import Raw
 
 import wirespeed as ws
 from wirespeed.errors import TableError
-from wirespeed.jit import COMPILED, kernel
+from wirespeed.jit import COMPILED, kernel, write_bytes
 from wirespeed.mem.buffer import describe_meta
-from wirespeed.mem.descriptor import META
+from wirespeed.mem.descriptor import (
+    CHAINED,
+    CHECKSUM_VALID,
+    META,
+    NEEDS_CHECKSUM,
+    address_of,
+    length_of,
+    offset_of,
+    with_data,
+)
 from wirespeed.mem.pool import Cache, share
 from wirespeed.traffic.fragment import fragment
-from wirespeed.traffic.reassembly import HELD, REFUSED, Reassembly
+from wirespeed.traffic.reassembly import HELD, MOST, REFUSED, Reassembly
 
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 S = 1_000_000_000
@@ -149,6 +159,52 @@ def test_what_the_header_line_says_goes_with_each_piece(bench):
     bench.release(*bench.at(count))
 
 
+def test_offsets_do_not_wrap(bench):
+    """A late fragment that is too long would become pieces at the front of the datagram."""
+    assert cut_up(bench, LINK / IP(src="10.0.0.1", dst="10.0.0.2", frag=8180, proto=17) / data(3000), 1500) is None
+
+
+def test_a_packet_that_others_hold_is_not_summed_in_place(bench):
+    packet = LINK / IP(src="10.0.0.1", dst="10.0.0.2", id=3) / UDP(sport=1, dport=2) / data(3000)
+    raw = bytearray(bytes(packet))
+    expected = bytes(raw)
+    raw[40:42] = bytes(2)
+    total = sum(struct.unpack("!9H", bytes(raw[26:34]) + b"\0\x11" + bytes(raw[38:40]) + bytes(6)))
+    raw[40:42] = (total % 0xFFFF).to_bytes(2)
+    desc = describe_meta(bench.pool.cells, bench.make(bytes(raw)))
+    line = bench.line(desc)
+    line.checksum_state, line.checksum_start, line.checksum_offset = NEEDS_CHECKSUM, 34, 6
+    desc = share(bench.pool.cells, desc)
+    count = cut(bench.cache, desc, 1500, 0, bench.vector, 8)
+    descs = bench.at(count)
+    assert bytes(defragment([Ether(bench.data(each))[IP] for each in descs])[0]) == expected[14:]
+    bench.release(*descs)
+    assert bench.data(desc) == bytes(raw)
+    assert line.checksum_state == NEEDS_CHECKSUM
+    bench.release(desc)
+
+
+@pytest.mark.parametrize("length", [1584, 1592])
+def test_headers_as_long_as_a_cell(bench, length):
+    """In a cell that grew in front: a piece's headers must fit a fresh one."""
+    options = bytes((17, length // 8 - 1)) + b"\x01\x04" + bytes(length - 4)
+    packet = LINK / IPv6(src="fd00::1", dst="fd00::2", nh=43) / Raw(options + data(1600))
+    raw = bytes(packet)
+    desc = bench.make(raw)
+    pieces = [bench.make(raw[:1000]), bench.make(raw[1000:])]
+    bench.release(desc)
+    cell = pieces[0]
+    at = address_of(bench.pool.cells, cell) & ~2047
+    write_bytes(at + 64, raw[:1900])
+    line = bench.line(cell)
+    line.next, line.length = bench.make(raw[1900:]), len(raw)
+    bench.release(pieces[1])
+    long = with_data(cell, 64, 1900) | CHAINED
+    assert bench.data(long) == raw
+    assert cut(bench.cache, long, 3000, 0, bench.vector, 8) == 0
+    bench.release(long)
+
+
 # Reassembly --------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +311,7 @@ def test_fragments_that_make_no_sense(bench, part):
 
 def test_too_many_pieces(bench):
     with Reassembly(16) as table:
-        assert put(bench, table, [piece(16 * i, 8) for i in range(49)]) == []
+        assert put(bench, table, [piece(16 * i, 8) for i in range(MOST + 1)]) == []
         assert (table.stats().malformed, len(table)) == (1, 0)
         assert bench.pool.in_use == 0
 
@@ -267,6 +323,114 @@ def test_a_full_set_lets_the_oldest_go(bench):
         assert (len(table), table.stats().evicted, bench.pool.in_use) == (4, 2, 4)
         assert put(bench, table, [piece(80, 80, 0, id=5)], now=9)
         assert table.expire(bench.cache, now_ns=100 * S) == 3
+
+
+def test_the_longest_datagrams_of_the_smallest_links(bench):
+    four = LINK / IP(src="10.0.0.1", dst="10.0.0.2") / UDP() / data(65507)
+    six = LINK / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrHopByHop() / UDP() / data(65519)
+    for whole in map(bytes, (four, six)):
+        parts = cut_up(bench, whole, 1280)
+        assert len(parts) in (53, 54)
+        with Reassembly(16) as table:
+            assert put(bench, table, parts) == [whole]
+
+
+def piece6(start, size, more=1, header=b"", kind=17, fill=b"\xaa"):
+    """``header``: extension headers in front of the fragment header, whose type is hop-by-hop."""
+    fields = {"src": "fd00::1", "dst": "fd00::2", "nh": 0 if header else 44}
+    marker = bytes((kind, 0)) + (start | more).to_bytes(2) + bytes(4)
+    return LINK / IPv6(**fields) / Raw(header + marker + fill * size)
+
+
+def test_a_first_header_that_makes_it_too_long(bench):
+    """Each fragment is within 65,535 bytes, the datagram with the first one's options is not (Linux: out_oversize)."""
+    options = bytes((44, 149)) + b"\x01\x04" + bytes(1196)
+    step = 1440
+    late = [piece6(at, min(step, 65528 - at), int(at + step < 65528)) for at in range(160, 65528, step)]
+    router = [IPOption_NOP()] * 40
+    old = [piece(at, min(step, 65512 - at), int(at + step < 65512)) for at in range(160, 65512, step)]
+    with Reassembly(16) as table:
+        assert put(bench, table, [*late, piece6(0, 160, header=options)]) == []
+        assert (table.stats().malformed, len(table), bench.pool.in_use) == (1, 0, 0)
+        assert put(bench, table, [*old, piece(0, 160, options=router)]) == []
+        assert (table.stats().malformed, len(table), bench.pool.in_use) == (2, 0, 0)
+
+
+def test_a_first_fragment_holds_all_headers(bench):
+    """RFC 7112 section 5: else a firewall could not see them."""
+    tcp, options = bytes(TCP()), bytes((6, 0)) + bytes(6)
+    for kind, content in ((6, tcp[:16]), (17, b""), (60, options), (60, options + tcp[:8]), (0, bytes(8))):
+        with Reassembly(16) as table:
+            assert put(bench, table, [piece6(0, len(content), kind=kind, fill=b"")]) == []
+            frame = piece6(0, 1, kind=kind, fill=content)
+            assert put(bench, table, [frame]) == []
+            assert (table.stats().malformed, len(table)) == (2, 0)
+
+
+def test_an_authentication_header_in_front_of_the_fragment_header(bench):
+    """RFC 4302: it counts in words of four bytes."""
+    front = bytes((51, 0)) + b"\x01\x04" + bytes(4)
+    front += bytes((44, 4)) + bytes(22)
+    data = bytes(UDP(sport=1, dport=2, len=32)) + bytes(24)
+    parts = [piece6(0, 1, header=front, fill=data[:16]), piece6(16, 1, 0, header=front, fill=data[16:])]
+    with Reassembly(16) as table:
+        (whole,) = put(bench, table, parts)
+    assert whole[54:] == front[:8] + bytes((17,)) + front[9:] + data
+
+
+def test_congestion_is_not_forgotten(bench):
+    """RFC 3168 section 5.3, and what Linux's ip_frag_ecn_table makes of it."""
+    with Reassembly(16) as table:
+        for marks, expected in (((2, 3), 3), ((3, 2), 3), ((2, 1), 2), ((0, 0), 0)):
+            parts = [piece(0, 80, tos=marks[0]), piece(80, 80, 0, tos=marks[1])]
+            (found,) = put(bench, table, parts)
+            ip = Ether(found)[IP]
+            assert (ip.tos, ip.chksum) == (expected, checked(ip))
+        assert put(bench, table, [piece(0, 80, tos=0), piece(80, 80, 0, tos=3)]) == []
+        assert (table.stats().malformed, len(table)) == (1, 0)
+
+
+def tagged(frame, *tags):
+    head = Ether(src=frame.src, dst=frame.dst)
+    for tag in tags:
+        head /= Dot1Q(vlan=tag)
+    return head / frame[IP]
+
+
+def test_networks_do_not_mix(bench):
+    """Two VLANs may use the same addresses."""
+    first, last = piece(0, 80), piece(80, 80, 0)
+    with Reassembly(16) as table:
+        for tags in ((7,), (8,), (7, 9), (8, 9)):
+            assert put(bench, table, [tagged(first, *tags)]) == []
+        assert put(bench, table, [last]) == []
+        for tags in ((7,), (8,), (7, 9), (8, 9)):
+            (found,) = put(bench, table, [tagged(last, *tags)])
+            assert [tag.vlan for tag in Ether(found).iterpayloads() if isinstance(tag, Dot1Q)] == list(tags)
+        table.expire(bench.cache, 1 << 60)
+
+
+def test_what_the_header_line_says_of_a_first_fragment_is_not_said_of_the_whole(bench):
+    first = describe_meta(bench.pool.cells, bench.make(bytes(piece(0, 80))))
+    line = bench.line(first)
+    line.mark, line.checksum_state, line.gso_size = 5, CHECKSUM_VALID, 8
+    with Reassembly(16) as table:
+        assert table.add(bench.cache, first, 0) == HELD
+        whole = table.add(bench.cache, bench.make(bytes(piece(80, 80, 0))), 0)
+    line = bench.line(whole)
+    assert whole & META and (line.mark, line.checksum_state, line.gso_size) == (5, 0, 0)
+    bench.release(whole)
+
+
+def test_a_fragment_whose_last_cell_others_hold_is_refused(bench):
+    tail = share(bench.pool.cells, bench.make(b"\xaa" * 40))
+    desc = bench.make(bytes(piece(0, 80)))
+    line = bench.line(desc)
+    line.next, line.length = tail, length_of(desc)
+    start = with_data(desc, offset_of(desc), length_of(desc) - 40) | CHAINED
+    with Reassembly(16) as table:
+        assert table.add(bench.cache, start, 0) == REFUSED
+    bench.release(start, tail)
 
 
 def test_what_waits_too_long_goes(bench):

@@ -41,6 +41,15 @@ def bytes_of_packet(cells, desc):  # type: ignore[no-untyped-def]
     return length_of(desc)
 
 
+@cold
+def is_own(cells, desc):  # type: ignore[no-untyped-def]
+    """Whether nobody else holds any of its cells: it may be written, cut and joined. A packet that is not shared
+    itself may have had a shared one joined to it."""
+    while desc & CHAINED != 0 and desc & SHARED == 0:
+        desc = CellHeader(header_of(cells, desc)).next
+    return desc & SHARED == 0
+
+
 @inline
 def describe_meta(cells, desc):  # type: ignore[no-untyped-def]
     """Make the header line say something about this packet: the descriptor with META; what was stale is zeros."""

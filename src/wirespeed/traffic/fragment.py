@@ -9,8 +9,8 @@ copied (a piece of 1,500 takes some 50 cycles for that), so nobody shares cells.
 """
 
 from wirespeed.jit import cold, inline, load8, load64, store8, store16, store64
-from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta
-from wirespeed.mem.descriptor import META, NEEDS_CHECKSUM, CellHeader, address_of, header_of
+from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, copy_packet
+from wirespeed.mem.descriptor import META, NEEDS_CHECKSUM, ROOM, SHARED, CellHeader, address_of, header_of
 from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import complete
 from wirespeed.wire.checksum import ipv4_header_checksum
@@ -31,6 +31,7 @@ MOST_FRAGMENTS: int = 128
 """Pieces that one packet may become."""
 
 _HEADERS_MAX = 8
+_LONGEST = 65535
 
 
 @cold
@@ -46,8 +47,8 @@ def fragment(cache, desc, mtu, identification, vector, room):  # type: ignore[no
 
     Returns:
         How many packets are at ``vector``: 1 is the packet itself, which fits. 0: it cannot be cut (it is no IP
-        packet, says DF, is an IPv6 fragment already, needs more room or cells, or the MTU is below its header and
-        eight bytes); it is the caller's still.
+        packet, says DF, is an IPv6 fragment already, needs more room or cells, reaches beyond 65,535 bytes, or the
+        MTU is below its header and eight bytes); it is the caller's still.
     """
     pkt = Packet()
     pkt.cells, pkt.desc = cache.cells, desc
@@ -56,6 +57,26 @@ def fragment(cache, desc, mtu, identification, vector, room):  # type: ignore[no
         store64(vector, desc)
         return 1
     room = min(room, MOST_FRAGMENTS)
+    if desc & META != 0 and CellHeader(header_of(cache.cells, desc)).checksum_state == NEEDS_CHECKSUM:
+        if desc & SHARED == 0:
+            complete(cache.cells, desc)
+        else:  # the others' bytes stay as they are
+            own = copy_packet(cache, desc)
+            if own == 0:
+                return 0
+            complete(cache.cells, own)
+            count = fragment_summed(cache, own, mtu, identification, vector, room)
+            release_one(cache, desc if count > 0 else own)
+            return count
+    return fragment_summed(cache, desc, mtu, identification, vector, room)
+
+
+@cold
+def fragment_summed(cache, desc, mtu, identification, vector, room):  # type: ignore[no-untyped-def]
+    """:func:`fragment` of a packet that is too long and has its checksum."""
+    pkt = Packet()
+    pkt.cells, pkt.desc = cache.cells, desc
+    parse_network(pkt)
     start = pkt.start
     if pkt.ipv4:
         ip = Ipv4(pkt.ipv4.address)
@@ -101,8 +122,8 @@ def _fragment4(cache, desc, network, total, mtu, vector, room):  # type: ignore[
     data = total - header
     if ip.flags_fragment & IPV4_DONT_FRAGMENT != 0 or unit < 8 or (data + unit - 1) // unit > room:
         return 0
-    if desc & META != 0 and CellHeader(header_of(cells, desc)).checksum_state == NEEDS_CHECKSUM:
-        complete(cells, desc)
+    if (ip.fragment_offset << 3) + header + data > _LONGEST:  # offsets would wrap, to the front of the datagram
+        return 0
     count = 0
     for at in range(0, data, unit):
         part = min(unit, data - at)
@@ -162,8 +183,8 @@ def _fragment6(cache, desc, network, total, first, mtu, identification, vector, 
     data = total - (head - network)
     if kind == PROTOCOL_FRAGMENT or head > first or unit < 8 or data < 1 or (data + unit - 1) // unit > room:
         return 0
-    if desc & META != 0 and CellHeader(header_of(cells, desc)).checksum_state == NEEDS_CHECKSUM:
-        complete(cells, desc)
+    if head + 8 > ROOM or total - 40 > _LONGEST:  # a fresh cell holds all headers; offsets do not wrap
+        return 0
     count = 0
     for done in range(0, data, unit):
         part = min(unit, data - done)

@@ -9,12 +9,17 @@ in IPv4 too, as Linux does).
 
 A table of datagrams that wait, in sets of four found by a seeded hash of (addresses, identification, protocol). When a
 set is full the oldest goes; what waits longer than ``timeout_ns`` goes when its set is touched, or by :meth:`expire`,
-which looks at a few sets a call. A datagram takes at most ``MOST`` fragments and 65,535 bytes, headers included.
+which looks at a few sets a call. A datagram takes at most ``MOST`` fragments and what its length field can say, 65,535 bytes.
+
+Fragments of different VLANs never meet. RFC 3168 section 5.3: one fragment that met congestion marks the whole; if
+another says that its sender knows no ECN, the datagram is thrown away. RFC 7112: a first fragment in IPv6 has all
+headers, up to TCP's, UDP's or ICMP's, or is refused. The header line of the whole is the first fragment's, except for
+what it says of checksums and segments.
 
     0     record
     128   datagrams, 64 + 16 * MOST bytes each: key, times and lengths; then (descriptor, start and end) by offset
 
-O(fragments of the datagram) a fragment; 832 bytes a datagram, beside the cells that it holds. One worker at a time uses
+O(fragments of the datagram) a fragment; 1,024 bytes a datagram, beside the cells that it holds. One worker at a time uses
 a table.
 """
 
@@ -22,27 +27,52 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wirespeed.errors import TableError
-from wirespeed.jit import View, cold, inline, kernel, le64, load8, load64, move, shift_right, store8, store64
-from wirespeed.mem.buffer import bytes_of_packet, cut, join, strip
+from wirespeed.jit import (
+    View,
+    cold,
+    inline,
+    kernel,
+    le16,
+    le32,
+    le64,
+    load8,
+    load64,
+    move,
+    shift_right,
+    store8,
+    store64,
+    u8,
+)
+from wirespeed.mem.buffer import bytes_of_packet, cut, is_own, join, strip
 from wirespeed.mem.descriptor import (
     META,
-    SHARED,
+    CellHeader,
     address_of,
+    header_of,
     length_of,
 )
 from wirespeed.mem.pool_cache import Cache, release_one
 from wirespeed.mem.shared import Shared
 from wirespeed.tables.seed import SEED, mix
 from wirespeed.wire.checksum import ipv4_header_checksum
-from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_FRAGMENT, Ipv4
-from wirespeed.wire.ipv6 import Ipv6, Ipv6Extension, Ipv6Fragment, is_extension
+from wirespeed.wire.ipv4 import (
+    IPV4_FRAGMENT_OFFSET,
+    IPV4_MORE_FRAGMENTS,
+    PROTOCOL_AH,
+    PROTOCOL_FRAGMENT,
+    PROTOCOL_ICMP6,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    Ipv4,
+)
+from wirespeed.wire.ipv6 import NO_TRANSPORT, Ipv6, Ipv6Fragment, is_extension, skip_extensions
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_network
 
 HELD: int = 0
 REFUSED: int = -1
-MOST: int = 48
-"""Fragments of a datagram: 65,535 bytes in pieces of 1,400."""
+MOST: int = 60
+"""Fragments of a datagram: 65,535 bytes over links of 1,280, the least that IPv6 allows, are 54."""
 WAYS: int = 4
 MAX_DATAGRAMS: int = 1 << 20
 
@@ -51,6 +81,7 @@ _ENTRY = 64 + 16 * MOST
 _HEADERS_MAX = 8
 _LONGEST = 65535
 _LOW = 0xFFFF_FFFF
+_NO_ECN, _CONGESTED = 1 << 0, 1 << 3  # bits of DatagramView.ecn
 
 
 class ReassemblyView(View):
@@ -81,7 +112,9 @@ class DatagramView(View):
     dst_low = le64(24)
     tag = le64(32, "identification, protocol and version, and a bit that is always set; 0: free")
     first_ns = le64(40)
-    counts = le64(48, "fragments that are here")
+    counts = le16(48, "fragments that are here")
+    ecn = u8(50, "bit n: a fragment had ECN codepoint n")
+    vlans = le32(52, "VLAN identifiers, the inner 12 bits up")
     lengths = le64(56, "bytes that are here, and 32 bits up the length of all of it, once known")
     SIZE = 64
 
@@ -100,12 +133,13 @@ def add(table, cache, desc, now_ns):  # type: ignore[no-untyped-def]
         start = ip.fragment_offset << 3
         tag = ip.identification | (ip.protocol << 32) | (1 << 40) | (1 << 62)
         return _add(
-            table, cache, desc, now_ns, 0, ip.src, 0, ip.dst, tag, pkt.l3 - pkt.start, pkt.ip_bytes,
-            header, start, ip.more_fragments,
+            table, cache, desc, now_ns, 0, ip.src, 0, ip.dst, tag, _vlans(pkt), ip.ecn,
+            pkt.l3 - pkt.start, pkt.ip_bytes, header, header, start, ip.more_fragments,
         )  # fmt: skip
     if pkt.ipv6:
         ip6 = Ipv6(pkt.ipv6.address)
-        at = _fragment_header(ip6, min(pkt.end, pkt.l3 + pkt.ip_bytes))
+        end = min(pkt.end, pkt.l3 + pkt.ip_bytes)
+        at, _ = _fragment_header(ip6, end)
         if at == 0:
             return desc
         piece = Ipv6Fragment(at)
@@ -113,36 +147,69 @@ def add(table, cache, desc, now_ns):  # type: ignore[no-untyped-def]
             tag = 0  # an atomic fragment is a datagram of its own: RFC 6946
         else:
             tag = piece.identification | (2 << 40) | (1 << 62)
+            if piece.fragment_offset == 0 and not _has_all_headers(at, end):
+                table.fragments += 1
+                table.malformed += 1
+                return REFUSED
         src, dst = ip6.src, ip6.dst
         return _add(
-            table, cache, desc, now_ns, src[0], src[1], dst[0], dst[1], tag, pkt.l3 - pkt.start, pkt.ip_bytes,
-            at + 8 - ip6.address, piece.fragment_offset << 3, piece.more_fragments,
+            table, cache, desc, now_ns, src[0], src[1], dst[0], dst[1], tag, _vlans(pkt), ip6.ecn,
+            pkt.l3 - pkt.start, pkt.ip_bytes, at + 8 - ip6.address, at - ip6.address - 40,
+            piece.fragment_offset << 3, piece.more_fragments,
         )  # fmt: skip
     return desc
 
 
 @inline
 def _fragment_header(ip, end):  # type: ignore[no-untyped-def]
-    """Address of the fragment header; 0 if there is none before ``end``."""
-    kind, at = ip.next_header, ip.address + 40
+    """Addresses of the fragment header and of the byte that says it follows; 0 if there is none before ``end``."""
+    kind, at, says = ip.next_header, ip.address + 40, ip.address + 6
     for _ in range(_HEADERS_MAX):
         if at + 8 > end or not is_extension(kind):
-            return 0
+            break
         if kind == PROTOCOL_FRAGMENT:
-            return at
-        extension = Ipv6Extension(at)
-        kind = extension.next_header
-        at += extension.header_bytes
+            return at, says
+        size = (load8(at + 1) + 2) * 4 if kind == PROTOCOL_AH else (load8(at + 1) + 1) * 8
+        kind, says = load8(at), at
+        at += size
+    return 0, 0
+
+
+@inline
+def _has_all_headers(at, end):  # type: ignore[no-untyped-def]
+    """RFC 7112 section 5: what a first fragment must have. ``at``: its fragment header."""
+    protocol, transport, what = skip_extensions(at + 8, end, load8(at))
+    size = 0
+    if protocol == PROTOCOL_TCP:
+        size = 20
+    elif protocol == PROTOCOL_UDP or protocol == PROTOCOL_ICMP6:
+        size = 8
+    return what != NO_TRANSPORT and transport + size <= end
+
+
+@inline
+def _vlans(pkt):  # type: ignore[no-untyped-def]
+    """Which VLAN a packet is in, and the one inside."""
+    if pkt.qinq:
+        return (pkt.vlan.tci & 0xFFF) | (pkt.qinq.tci & 0xFFF) << 12
+    if pkt.vlan:
+        return pkt.vlan.tci & 0xFFF
+    if pkt.desc & META != 0:
+        return CellHeader(header_of(pkt.cells, pkt.desc)).vlan_tci & 0xFFF
     return 0
 
 
 @cold
-def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header, start, more):  # type: ignore[no-untyped-def]
-    """``header``: bytes from the IP header to the fragment's data."""
+def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, vlans, ecn, network, total, header, kept, start, more):  # type: ignore[no-untyped-def]
+    """``header``: bytes from the IP header to the fragment's data; ``kept``: of them, those that the whole datagram's
+    length field will count."""
     table.fragments += 1
     size = total - header
     end = start + size
-    if size < 1 or (more != 0 and size & 7 != 0) or end + header > _LONGEST or desc & SHARED != 0:
+    if size < 1 or (more != 0 and size & 7 != 0) or end + kept > _LONGEST:
+        table.malformed += 1
+        return REFUSED
+    if not is_own(cache.cells, desc):
         table.malformed += 1
         return REFUSED
     cells = cache.cells
@@ -154,7 +221,7 @@ def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header
         return _whole6(cells, desc, size)
     if start > 0:
         desc = strip(cells, desc & ~META, network + header)
-    datagram = DatagramView(_find(table, cache, now_ns, s0, s1, d0, d1, tag))
+    datagram = DatagramView(_find(table, cache, now_ns, s0, s1, d0, d1, tag, vlans))
     count, known = datagram.counts, shift_right(datagram.lengths, 32)
     extent = start | (end << 32)
     slots = datagram.address + 64
@@ -176,6 +243,7 @@ def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header
     store64(slots + (place << 4), desc)
     store64(slots + (place << 4) + 8, extent)
     datagram.counts = count + 1
+    datagram.ecn |= 1 << ecn
     if more == 0:
         known = end
     here = (datagram.lengths & _LOW) + size
@@ -186,11 +254,12 @@ def _add(table, cache, desc, now_ns, s0, s1, d0, d1, tag, network, total, header
 
 
 @inline
-def _find(table, cache, now_ns, s0, s1, d0, d1, tag):  # type: ignore[no-untyped-def]
+def _find(table, cache, now_ns, s0, s1, d0, d1, tag, vlans):  # type: ignore[no-untyped-def]
     """Address of the datagram's entry: the one it has, a free one, or the oldest of its set, which goes."""
     seed0, seed1, seed2 = table.seed0, table.seed1, table.seed2
     word = mix(mix(mix(s0, seed0, seed1, seed2) ^ s1, seed0, seed1, seed2) ^ d0, seed0, seed1, seed2)
     word = mix(mix(word ^ d1, seed0, seed1, seed2) ^ tag, seed0, seed1, seed2)
+    word = mix(word ^ vlans, seed0, seed1, seed2)
     first = table.address + _HEAD + (shift_right(word, 20) & table.mask) * (WAYS * _ENTRY)
     free, oldest, oldest_ns = 0, 0, 0
     for way in range(WAYS):
@@ -198,7 +267,7 @@ def _find(table, cache, now_ns, s0, s1, d0, d1, tag):  # type: ignore[no-untyped
         if entry.tag != 0 and now_ns - entry.first_ns > table.timeout_ns:
             table.timeouts += 1
             _forget(table, cache, entry)
-        if entry.tag == tag and entry.src_low == s1 and entry.dst_low == d1:
+        if entry.tag == tag and entry.src_low == s1 and entry.dst_low == d1 and entry.vlans == vlans:
             if entry.src_high == s0 and entry.dst_high == d0:
                 return entry.address
         if entry.tag == 0:
@@ -211,7 +280,7 @@ def _find(table, cache, now_ns, s0, s1, d0, d1, tag):  # type: ignore[no-untyped
         free = oldest
     entry = DatagramView(free)
     entry.src_high, entry.src_low, entry.dst_high, entry.dst_low, entry.tag = s0, s1, d0, d1, tag
-    entry.first_ns, entry.counts, entry.lengths = now_ns, 0, 0
+    entry.first_ns, entry.counts, entry.lengths, entry.ecn, entry.vlans = now_ns, 0, 0, 0, vlans
     table.waiting += 1
     return free
 
@@ -239,14 +308,33 @@ def _assemble(table, cache, datagram, size):  # type: ignore[no-untyped-def]
     cells = cache.cells
     first = load64(datagram.address + 64)
     six = shift_right(datagram.tag, 40) & 3 == 2
-    if six:
+    ecn = datagram.ecn
+    congested = ecn & _CONGESTED != 0
+    good = not congested or ecn & _NO_ECN == 0
+    if good and six:
+        ip6 = Ipv6(address_of(cells, first) + _network(cells, first))
+        if congested:
+            ip6.ecn = 3
         first = _whole6(cells, first, size)
-    else:
-        start = address_of(cells, first)
-        ip = Ipv4(start + _network(cells, first))
-        ip.total_length = ip.header_bytes + size
-        ip.flags_fragment = ip.flags_fragment & ~(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)
-        ip.checksum = ipv4_header_checksum(ip)
+        good = first != 0
+    elif good:
+        ip = Ipv4(address_of(cells, first) + _network(cells, first))
+        good = ip.header_bytes + size <= _LONGEST
+        if good:
+            ip.total_length = ip.header_bytes + size
+            ip.flags_fragment = ip.flags_fragment & ~(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)
+            if congested:
+                ip.ecn = 3
+            ip.checksum = ipv4_header_checksum(ip)
+    if not good:
+        table.malformed += 1
+        _forget(table, cache, datagram)
+        return HELD
+    if first & META != 0:
+        line = CellHeader(header_of(cells, first))
+        line.gso_size = 0
+        line.gso_type = 0
+        line.checksum_state = 0
     for i in range(1, datagram.counts):
         first = join(cells, first, load64(datagram.address + 64 + (i << 4)))
     datagram.tag = 0
@@ -266,18 +354,16 @@ def _network(cells, desc):  # type: ignore[no-untyped-def]
 
 @inline
 def _whole6(cells, desc, size):  # type: ignore[no-untyped-def]
-    """Take the fragment header out of a first fragment, whose datagram has ``size`` bytes behind it."""
+    """Take the fragment header out of a first fragment, whose datagram has ``size`` bytes behind it: the descriptor,
+    or 0 (and nothing changes) if that is too long."""
     start = address_of(cells, desc)
     ip = Ipv6(start + _network(cells, desc))
-    at = _fragment_header(ip, start + length_of(desc))
-    says, following = ip.address + 6, ip.address + 40
-    for _ in range(_HEADERS_MAX):  # who says that a fragment header follows
-        if following == at:
-            break
-        says = following
-        following += Ipv6Extension(following).header_bytes
+    at, says = _fragment_header(ip, start + length_of(desc))
+    length = at - ip.address - 40 + size
+    if length > _LONGEST:
+        return 0
     store8(says, load8(at))
-    ip.payload_length = at - ip.address - 40 + size
+    ip.payload_length = length
     move(start + 8, start, at - start)
     return strip(cells, desc, 8)
 
