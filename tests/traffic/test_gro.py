@@ -14,8 +14,9 @@ from scapy.packet import Raw
 import wirespeed as ws
 from wirespeed.errors import TableError
 from wirespeed.jit import COMPILED, kernel
-from wirespeed.mem.descriptor import META, NEEDS_CHECKSUM
-from wirespeed.mem.pool import Cache
+from wirespeed.mem.buffer import describe_meta
+from wirespeed.mem.descriptor import CHAINED, CHECKSUM_VALID, META, NEEDS_CHECKSUM
+from wirespeed.mem.pool import Cache, share
 from wirespeed.traffic.gro import Gro
 from wirespeed.traffic.gso import segment
 
@@ -174,3 +175,67 @@ def test_bad_arguments():
         with pytest.raises(TableError, match=message):
             Gro(*arguments)
     assert ws.Gro is Gro
+
+
+def add(bench, table, desc):
+    """What comes out, as descriptors."""
+    return bench.at(table.add(bench.cache, desc, 0, bench.vector))
+
+
+def test_a_shared_segment_does_not_overtake_the_held_one(bench):
+    first, second = stream([100, 100])
+    with Gro() as table:
+        assert add(bench, table, bench.make(first)) == []
+        desc = share(bench.pool.cells, bench.make(second))
+        out = add(bench, table, desc)
+        assert [bench.data(each) for each in out] == [first, second]
+        bench.release(*out, desc)
+
+
+def test_first_fragments_are_not_merged(bench):
+    """Even if the port says that their checksums are right."""
+    frames = [bytearray(frame) for frame in stream([104, 104])]
+    for frame in frames:
+        frame[20] |= 0x20  # more fragments
+        frame[24:26] = bytes(2)
+        frame[24:26] = IP(bytes(frame[14:34])).chksum.to_bytes(2)
+    with Gro() as table:
+        out = []
+        for frame in frames:
+            ip = IP(bytes(frame[14:]))
+            del ip.chksum
+            desc = describe_meta(bench.pool.cells, bench.make(bytes(LINK / ip)))
+            bench.line(desc).checksum_state = CHECKSUM_VALID
+            out += add(bench, table, desc)
+        assert len(out) == 2 and len(table) == 0
+        bench.release(*out)
+
+
+@pytest.mark.parametrize("field", ["gso_size", "vlan_tci"])
+def test_what_the_port_said_is_not_lost(bench, field):
+    """A super-packet keeps its segment size, and a tag that the port took off keeps packets apart."""
+    with Gro() as table:
+        descs = []
+        for number, frame in enumerate(stream([100, 100])):
+            desc = describe_meta(bench.pool.cells, bench.make(frame))
+            bench.line(desc).checksum_state = CHECKSUM_VALID
+            setattr(bench.line(desc), field, 50 + number)
+            descs += add(bench, table, desc)
+        while len(table):
+            descs += bench.at(table.flush(bench.cache, 1 << 60, bench.vector, 64))
+        assert [getattr(bench.line(desc), field) for desc in descs] == [50, 51]
+        bench.release(*descs)
+
+
+def test_a_segment_whose_last_cell_others_hold_is_not_cut(bench):
+    """Padding would be cut off it."""
+    frame = stream([100])[0]
+    desc = describe_meta(bench.pool.cells, bench.make(frame[:-60]))
+    bench.line(desc).checksum_state = CHECKSUM_VALID
+    tail = share(bench.pool.cells, bench.make(frame[-60:] + bytes(2000)))
+    line = bench.line(desc)
+    line.next, line.length = tail, len(frame) + 2000
+    with Gro() as table:
+        out = add(bench, table, desc | CHAINED)
+        assert out == [desc | CHAINED] and len(table) == 0
+    bench.release(*out, tail)

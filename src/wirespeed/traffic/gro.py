@@ -3,7 +3,8 @@
 What comes behind (a stack, a tunnel, a TAP into the kernel) then works once for up to 64 KiB. The rules are
 Linux's (tcp_gro_receive): same addresses, ports, TTL, TOS, acknowledgment and options; ACK and PSH are the only flags;
 the sequence number is the next one; no segment is longer than the first, and a shorter one, or PSH, ends the packet.
-Checksums must be right: what is wrong is passed on as it is. Payloads are joined, not copied; the result says how to
+Checksums must be right: what is wrong is passed on as it is, and so are fragments, super-packets, and what others hold
+too. Payloads are joined, not copied; the result says how to
 cut it again (:mod:`wirespeed.traffic.gso`, virtio-net's fields).
 
 ::
@@ -24,12 +25,11 @@ from typing import ClassVar
 from wirespeed.errors import TableError
 from wirespeed.hashes.internet import fold
 from wirespeed.jit import View, cold, inline, kernel, le64, load8, shift_right, store16, store64
-from wirespeed.mem.buffer import bytes_of_packet, cut, describe_meta, join, strip
+from wirespeed.mem.buffer import bytes_of_packet, cut, describe_meta, is_own, join, strip
 from wirespeed.mem.descriptor import (
     CHECKSUM_VALID,
     META,
     NEEDS_CHECKSUM,
-    SHARED,
     CellHeader,
     address_of,
     header_of,
@@ -91,7 +91,7 @@ def add(table, cache, desc, now_ns, vector):  # type: ignore[no-untyped-def]
     pkt = Packet()
     pkt.cells, pkt.desc = cache.cells, desc
     parse_transport(pkt)
-    if not pkt.tcp or desc & SHARED != 0:
+    if not pkt.tcp:
         store64(vector, desc)
         return 1
     tcp = Tcp(pkt.l4)
@@ -100,6 +100,7 @@ def add(table, cache, desc, now_ns, vector):  # type: ignore[no-untyped-def]
     payload = network + pkt.ip_bytes - transport - header
     if pkt.ipv4:
         s0, d0, plain = 0, 0, transport - network == 20 and ipv4_header_valid(Ipv4(pkt.ipv4.address))
+        plain &= not pkt.ipv4.is_fragment
         s1, d1 = pkt.ipv4.src, pkt.ipv4.dst
     else:
         src, dst = pkt.ipv6.src, pkt.ipv6.dst
@@ -109,6 +110,7 @@ def add(table, cache, desc, now_ns, vector):  # type: ignore[no-untyped-def]
     held = StreamView(found)
     flags = tcp.flags
     whole = transport + header <= pkt.end - pkt.start and payload > 0 and network + pkt.ip_bytes <= _LONGEST
+    plain &= is_own(cache.cells, desc) and (not pkt.meta or pkt.meta.gso_size == 0)
     good = plain and whole and flags | TCP_PSH == TCP_ACK | TCP_PSH and _valid(pkt)
     if not good:
         count = 0
@@ -180,6 +182,12 @@ def _place(table, s0, s1, d0, d1, ports):  # type: ignore[no-untyped-def]
 
 
 @inline
+def _tag(cells, desc):  # type: ignore[no-untyped-def]
+    """The VLAN tag that the port took off."""
+    return CellHeader(header_of(cells, desc)).vlan_tci if desc & META != 0 else 0
+
+
+@inline
 def _same(a, b, count):  # type: ignore[no-untyped-def]
     different = 0
     for at in range(count):
@@ -197,6 +205,8 @@ def _fits(cells, held, desc, network, transport, header, payload):  # type: igno
     if transport + header + held.payload + payload > _LONGEST or tcp.ack != first.ack:
         return False
     if not _same(here, there, network):  # Ethernet and tags
+        return False
+    if _tag(cells, desc) != _tag(cells, held.desc):
         return False
     if transport - network == 20:
         ip, ours = Ipv4(here + network), Ipv4(there + network)
