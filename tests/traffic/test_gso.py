@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import Bench
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from wirespeed.jit import COMPILED, kernel
+from wirespeed.jit import COMPILED, kernel, write_bytes
 from wirespeed.mem.buffer import describe_meta
-from wirespeed.mem.descriptor import CHECKSUM_VALID
+from wirespeed.mem.descriptor import CHAINED, CHECKSUM_VALID, address_of, with_data
 from wirespeed.mem.pool import Cache
 from wirespeed.traffic.gso import segment
 
@@ -112,3 +112,36 @@ def test_what_cannot_be_cut(bench):
     assert cut_up(bench, LINK / IP(flags="MF") / TCP() / Raw(long), 1000) is None
     assert cut_up(bench, LINK / FOUR / TCP() / Raw(long), 1000, room=2) is None
     assert cut_up(bench, LINK / FOUR / TCP() / Raw(long), 0) is None
+
+
+def test_a_fragment_is_not_segmented(bench):
+    for network in (FOUR.__class__(src="10.0.0.1", dst="10.0.0.2", flags="MF"), SIX / IPv6ExtHdrFragment(m=1)):
+        assert cut_up(bench, LINK / network / UDP(sport=1, dport=2) / Raw(bytes(3000)), 1000) is None
+
+
+def test_tags_and_options_together(bench):
+    network = IP(src="10.0.0.1", dst="10.0.0.2", id=7, options=[IPOption_NOP()] * 8)
+    frame = LINK / Dot1Q(vlan=3) / Dot1Q(vlan=4) / network / TCP(seq=5) / Raw(bytes(range(200)) * 15)
+    found = cut_up(bench, frame, 1000)
+    assert found == [summed(each) for each in found]
+    assert b"".join(bytes(Ether(each)[TCP].payload) for each in found) == bytes(range(200)) * 15
+    assert [Ether(each)[IP].id for each in found] == [7, 8, 9]
+
+
+def test_bytes_behind_a_datagram_are_not_its_payload(bench):
+    udp = UDP(sport=1, dport=2, len=8 + 1500) / Raw(bytes(1500) + b"behind")
+    found = cut_up(bench, LINK / FOUR / udp, 1000)
+    assert [len(each) - 42 for each in found] == [1000, 500]
+
+
+def test_headers_longer_than_a_fresh_cell_takes(bench):
+    options = bytes((17, 199)) + b"\x01\x04" + bytes(1596)
+    raw = bytes(LINK / IPv6(src="fd00::1", dst="fd00::2", nh=60) / Raw(options) / UDP(len=2008) / Raw(bytes(2000)))
+    cell = bench.make(raw[:1000])
+    write_bytes((address_of(bench.pool.cells, cell) & ~2047) + 64, raw[:1900])
+    line = bench.line(cell)
+    line.next, line.length = bench.make(raw[1900:]), len(raw)
+    long = with_data(cell, 64, 1900) | CHAINED
+    assert bench.data(long) == raw
+    assert cut(bench.cache, long, 1000, bench.vector, 8) == 0
+    bench.release(long)

@@ -9,12 +9,12 @@ IPv4 and IPv6, options and extension headers included. Bytes are copied; O(bytes
 from wirespeed.hashes.internet import finish
 from wirespeed.jit import cold, inline, load64, store64
 from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta
-from wirespeed.mem.descriptor import CHECKSUM_VALID, META, CellHeader, address_of, header_of
+from wirespeed.mem.descriptor import CHECKSUM_VALID, META, ROOM, CellHeader, address_of, header_of
 from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import sum_packet
 from wirespeed.wire.checksum import ipv4_header_checksum, nonzero, pseudo_v4, pseudo_v6
 from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_TCP, PROTOCOL_UDP, Ipv4
-from wirespeed.wire.ipv6 import Ipv6
+from wirespeed.wire.ipv6 import WHOLE, Ipv6, skip_extensions
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_transport
 from wirespeed.wire.tcp import TCP_CWR, TCP_FIN, TCP_PSH, Tcp
@@ -37,7 +37,8 @@ def segment(cache, desc, size, vector, room):  # type: ignore[no-untyped-def]
 
     Returns:
         How many packets are at ``vector``: 1 is the packet itself, which needs no cutting. 0: it cannot be cut (no
-        TCP or UDP in its first segment, a fragment, no size, more room or cells needed); it is the caller's still.
+        TCP or UDP in its first segment, a fragment, no size, headers longer than a cell takes, more room or cells
+        needed); it is the caller's still.
     """
     pkt = Packet()
     pkt.cells, pkt.desc = cache.cells, desc
@@ -57,10 +58,15 @@ def segment(cache, desc, size, vector, room):  # type: ignore[no-untyped-def]
     six = 1 if pkt.ipv6 else 0
     head = l4 - start + header
     data = network + pkt.ip_bytes - head
+    if pkt.udp:
+        data = min(data, pkt.udp.length - 8)
     fragments = 0
     if pkt.ipv4:
         fragments = pkt.ipv4.flags_fragment & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)
-    if head > pkt.end - start or fragments != 0:
+    else:
+        _, _, what = skip_extensions(pkt.l3 + 40, pkt.end, pkt.ipv6.next_header)
+        fragments = 1 if what != WHOLE else 0
+    if head > min(pkt.end - start, ROOM) or fragments != 0:
         return 0
     if data <= size:
         store64(vector, desc)
