@@ -201,3 +201,45 @@ def test_many_pipes_in_bulk():
             if len(found) == len(cells):
                 break
         assert sorted(cell_of(desc) for desc in found) == cells.tolist()
+
+
+def test_super_packets_share_by_weight():
+    """A packet of 64 KiB takes many turns of the round robin; no queue may ever owe more than one."""
+    with make(weights=(1, 2, 1, 1), queue_size=16) as scheduler:
+        sent = run(scheduler, 0.02, [(0, 3, 0, 65535), (0, 3, 1, 65535)])
+        assert 1.7 < sent[0, 3, 1, 65535] / sent[0, 3, 0, 65535] < 2.3
+    with make(queue_size=16) as scheduler:
+        for step in range(200):
+            scheduler.enqueue(0, 0, 0, describe(step + 1, length=65535))
+            scheduler.dequeue_many(1, step * S)
+        credits = scheduler._words(np.uint32, int(scheduler._view.pipe_records) + 288, 1)
+        assert int(credits[0]) >= (1 << 30) - 65535 - 1600
+
+
+def test_super_packets_are_charged_in_full_however_small_the_bursts():
+    slow = Rates(1_000_000, 1500)
+    with make(pipe=slow, port=slow, subports=(slow,), largest_burst=1500) as scheduler:
+        sent = run(scheduler, 1, [(0, 0, 0, 65535)], step_ns=10_000_000)
+        assert sum(sent.values()) <= 1_000_000 + 1500 + 65535
+
+
+def test_users_beyond_a_word_of_the_bitmap():
+    with make(pipes=130) as scheduler:
+        order = [63, 64, 127, 128, 129, 0]
+        for pipe in order:
+            assert scheduler.enqueue(pipe, 0, 0, describe(pipe + 1, length=60))
+        assert [cell_of(desc) - 1 for desc in scheduler.dequeue_many(16, S).tolist()] == sorted(order)
+        assert (len(scheduler), scheduler.stats().busy) == (0, 0)
+
+
+def test_ends_wrap():
+    with make(queue_size=4) as scheduler:
+        ends = scheduler._words(np.uint16, int(scheduler._view.pipe_records) + 208, 2)
+        ends[:] = 65_530
+        for turn in range(20):
+            for number in range(1, 5):
+                assert scheduler.enqueue(0, 0, 0, describe(number, length=60))
+            assert not scheduler.enqueue(0, 0, 0, describe(9, length=60))
+            assert scheduler.length(0, 0, 0) == 4
+            descs = scheduler.dequeue_many(8, turn * S).tolist()
+            assert [cell_of(desc) for desc in descs] == [1, 2, 3, 4]

@@ -135,7 +135,9 @@ class TokenBuckets(Shared):
         if burst.bit_length() + self._view.shift > 61:
             raise TableError(f"{self.name}: a burst of {burst} is more than it was made for: give it as largest_burst")
         bucket = BucketView(self.address + _HEAD + index * 64)
-        bucket.rate, bucket.fill_ns, bucket.capacity = scaled.rate, scaled.fill_ns, scaled.capacity
+        bucket.fill_ns = min(bucket.fill_ns, scaled.fill_ns)  # first: neither rate earns too much for 64 bits
+        bucket.rate, bucket.capacity = scaled.rate, scaled.capacity
+        bucket.fill_ns = scaled.fill_ns
 
     def take(self, index: int, amount: int, now_ns: int) -> int:
         """See :meth:`TokenBucketsView.take`."""

@@ -51,6 +51,7 @@ from wirespeed.jit import (
     store64,
     trailing_zeros,
 )
+from wirespeed.mem.buffer import LONGEST
 from wirespeed.mem.descriptor import CHAINED, CellHeader, header_of, length_of
 from wirespeed.mem.shared import Shared
 from wirespeed.traffic.tokens import scale, shift_for
@@ -65,7 +66,8 @@ _HEAD = 256
 _BUCKET = 40
 _LEVEL = 256  # five buckets: the whole, then one a class
 _QUANTUM = 1600  # bytes: of a pipe's turn, and of a queue of weight 1
-_TURNS = 64  # steps of the round robin in a class: enough for a packet of 64 KiB
+_LARGEST = LONGEST + 1024  # bytes of a packet on the wire, at the most
+_TURNS = QUEUES * (-(-_LARGEST // _QUANTUM) + 1)  # steps of the round robin in a class: one of weight 1 pays that off
 
 
 class BucketView(View):
@@ -405,7 +407,7 @@ class Scheduler(Shared):
             raise TableError(f"{what}: weights {tuple(weights)}: give four, each 1 to 64")
         slots = 1 << (queue_size - 1).bit_length()
         words = -(-total // 64)
-        shift = shift_for(largest_burst, *(rates.burst for rates in (port, pipe, *subports)))
+        shift = shift_for(_LARGEST, largest_burst, *(rates.burst for rates in (port, pipe, *subports)))
         levels = [_level(what, rates, shift) for rates in (port, *subports)]
         each = _level(what, pipe, shift)
         bitmap = _HEAD + _LEVEL * len(levels)
@@ -438,7 +440,10 @@ class Scheduler(Shared):
         if weights is not None and (len(weights) != QUEUES or not all(1 <= weight <= 64 for weight in weights)):
             raise TableError(f"{self.name}: weights {tuple(weights)}: give four, each 1 to 64")
         level = _level(self.name, rates, self._view.shift).reshape(5, 5)
-        self._pipes()[pipe, :25].reshape(5, 5)[:, 1:4] = level[:, 1:4]
+        buckets = self._pipes()[pipe, :25].reshape(5, 5)
+        buckets[:, 3] = np.minimum(buckets[:, 3], level[:, 3])  # first: neither rate earns too much for 64 bits
+        buckets[:, 1:3] = level[:, 1:3]
+        buckets[:, 3] = level[:, 3]
         if weights is not None:
             at = self._view.pipe_records + pipe * PipeView.SIZE + _WEIGHTS
             self._words(np.uint8, int(at), 16)[:] = np.tile(np.array(weights, dtype=np.uint8), CLASSES)

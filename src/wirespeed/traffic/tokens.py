@@ -59,7 +59,7 @@ def scale(what: str, rate: float, burst: int, shift: int) -> Scaled:
     if scaled < _LEAST_STEP:
         least = _LEAST_STEP * NS_PER_S / (1 << shift)
         raise TableError(f"{what}: {rate:g} a second is too slow for a burst of {burst}: use {least:.3g} or more")
-    if scaled >= 1 << _BITS:
+    if scaled >= 1 << _BITS - 1:  # a bucket that owes as much as it holds is filled by a sum within 63 bits
         raise TableError(f"{what}: {rate:g} a second cannot be counted with a burst of {burst}: give a smaller burst")
     capacity = burst << shift
     return Scaled(scaled, capacity, capacity // scaled + 1)
