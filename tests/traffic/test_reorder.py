@@ -109,3 +109,16 @@ def test_bad_arguments():
     ):
         with pytest.raises(TableError, match=message):
             Reorder(*arguments)
+
+
+def test_a_wide_gap_is_looked_over_once():
+    """Looking again costs nothing, and a number in the gap is noticed."""
+    with Reorder(1 << 12, patience_ns=100, first=0) as window:
+        assert window.insert(4000, 1, 5) == HELD
+        assert list(window.drain_many(8, 6)) == []
+        assert window._view.front == 4000
+        assert window.insert(3000, 2, 7) == HELD
+        assert window._view.front == 3000
+        assert list(window.drain_many(8, 106)) == []  # patience counts for the one behind the gap
+        assert list(window.drain_many(8, 107)) == [2, 1]
+        assert window.stats().skipped == 3999

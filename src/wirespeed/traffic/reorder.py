@@ -12,9 +12,9 @@ held below, gaps or not) it fits. A gap at the front is waited for ``patience_ns
 behind it, then skipped. Sequence numbers are 32 bits and wrap. (DPDK's rte_reorder is the model; it has no patience.)
 
     0    record
-    64   slots: descriptor, time of arrival (-1: empty); 16 bytes each
+    128  slots: descriptor, time of arrival (-1: empty); 16 bytes each
 
-O(1) a packet. One worker at a time uses a window.
+O(1) a packet, as each number is passed over once. One worker at a time uses a window.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LATE: int = 0
 EARLY: int = -1
 MAX_WINDOW: int = 1 << 20
 
-_HEAD = 64
+_HEAD = 128
 
 
 @inline
@@ -52,6 +52,7 @@ class ReorderView(View):
     late = le64(40)
     early = le64(48)
     skipped = le64(56, "numbers that were given up")
+    front = le64(64, "the lowest number in the window, once looked for; -1: not known")
     SIZE = _HEAD
 
     def insert(self, sequence: int, desc: int, now_ns: int) -> int:
@@ -72,6 +73,8 @@ class ReorderView(View):
             return LATE
         store64(slot, desc)
         store64(slot + 8, now_ns)
+        if self.held == 0 or (self.front >= 0 and ahead < _ahead(self.front, self.next)):
+            self.front = sequence & 0xFFFF_FFFF
         self.held += 1
         return HELD
 
@@ -85,23 +88,33 @@ class ReorderView(View):
                 store64(slot + 8, -1)
                 got += 1
                 self.held -= 1
+                self.front = -1
                 _step(self, 1)
             elif self.held == 0:
                 self.skipped += self.floor
                 _step(self, self.floor)
-            elif self.floor > 0:
-                self.skipped += 1
-                _step(self, 1)
             else:
-                gap = 1
-                while load64(self.address + _HEAD + (((self.next + gap) & self.mask) << 4) + 8) == -1:
-                    gap += 1
-                arrived = load64(self.address + _HEAD + (((self.next + gap) & self.mask) << 4) + 8)
-                if now_ns - arrived < self.patience_ns:
+                gap = _gap(self)
+                if self.floor > 0:
+                    gap = min(gap, self.floor)
+                elif now_ns - load64(self.address + _HEAD + ((self.front & self.mask) << 4) + 8) < self.patience_ns:
                     break
                 self.skipped += gap
                 _step(self, gap)
         return got
+
+
+@inline
+def _gap(window):  # type: ignore[no-untyped-def]
+    """How many numbers are missing in front of the first packet in the window; there is one."""
+    front = window.front
+    if front < 0:
+        front = window.next
+        while load64(window.address + _HEAD + ((front & window.mask) << 4) + 8) == -1:
+            front += 1
+        front &= 0xFFFF_FFFF
+        window.front = front
+    return _ahead(front, window.next)
 
 
 @inline
@@ -164,6 +177,7 @@ class Reorder(Shared):
         self._attached()
         self._view.mask, self._view.patience_ns = size - 1, patience_ns
         self._view.next = -1 if first is None else first
+        self._view.front = -1
         self._words(np.int64, _HEAD, 2 * size)[1::2] = -1
 
     def _attached(self) -> None:
