@@ -83,8 +83,9 @@ class DistributorView(View):
         return int(owner - 1)
 
     def done(self, worker: int, flow_hash: int) -> None:
-        """Worker ``worker`` has finished with a packet of this flow: it has left, in order."""
-        worker = worker if 0 <= worker < self.workers else 0
+        """Worker ``worker`` has finished with a packet of this flow: it has left, in order. No such worker: nothing."""
+        if worker < 0 or worker >= self.workers:
+            return
         answer = self._answer(worker, flow_hash & self.mask)
         line = self.address + self.finished + worker * _LINE
         store_release(line, load64(line) + 1)
