@@ -1,5 +1,6 @@
 """Through ports in graphs that run: what goes in comes out, cut, joined, in order, or at its rate; nothing is lost."""
 
+import os
 import random
 
 import pytest
@@ -108,3 +109,11 @@ def test_what_packets_cannot_go_through():
         ws.through(5)
     with pytest.raises(PortError, match="an MTU of 27 is not possible"):
         ws.through(ws.Fragment(27))
+
+
+def test_what_belongs_to_another_process():
+    """It is mapped read-only here."""
+    name = f"through-{os.getpid()}"
+    with ws.Gro(64, name=name), ws.Gro.attach(name) as theirs:
+        with pytest.raises(PortError, match=f"belongs to process {os.getpid()}"):
+            ws.through(theirs)

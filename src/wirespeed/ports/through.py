@@ -341,6 +341,9 @@ class Through(Port):
         if kind not in _KINDS:
             known = ", ".join(each.__name__ for each in _KINDS)
             raise PortError(f"packets cannot go through {inside!r}: give one of {known}")
+        if not getattr(inside, "writable", True):
+            owner = getattr(inside, "owner", 0)
+            raise PortError(f"packets cannot go through {inside!r}: it belongs to process {owner}; make one here")
         if isinstance(inside, Fragment) and not 28 <= inside.mtu <= 65535:
             raise PortError(f"an MTU of {inside.mtu} is not possible: use 28 to 65535")
         super().__init__(f"through:{getattr(inside, 'name', kind.__name__.lower())}", None)
