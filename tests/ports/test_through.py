@@ -114,6 +114,6 @@ def test_what_packets_cannot_go_through():
 def test_what_belongs_to_another_process():
     """It is mapped read-only here."""
     name = f"through-{os.getpid()}"
-    with ws.Gro(64, name=name), ws.Gro.attach(name) as theirs:
-        with pytest.raises(PortError, match=f"belongs to process {os.getpid()}"):
-            ws.through(theirs)
+    refusal = pytest.raises(PortError, match=f"belongs to process {os.getpid()}")
+    with ws.Gro(64, name=name), ws.Gro.attach(name) as theirs, refusal:
+        ws.through(theirs)

@@ -9,7 +9,7 @@ in IPv4 too, as Linux does).
 
 A table of datagrams that wait, in sets of four found by a seeded hash of (addresses, identification, protocol). When a
 set is full the oldest goes; what waits longer than ``timeout_ns`` goes when its set is touched, or by :meth:`expire`,
-which looks at a few sets a call. A datagram takes at most ``MOST`` fragments and what its length field can say, 65,535 bytes.
+which looks at a few sets a call. A datagram takes at most ``MOST`` fragments, and 65,535 bytes by its length field.
 
 Fragments of different VLANs never meet. RFC 3168 section 5.3: one fragment that met congestion marks the whole; if
 another says that its sender knows no ECN, the datagram is thrown away. RFC 7112: a first fragment in IPv6 has all
@@ -19,8 +19,8 @@ what it says of checksums and segments.
     0     record
     128   datagrams, 64 + 16 * MOST bytes each: key, times and lengths; then (descriptor, start and end) by offset
 
-O(fragments of the datagram) a fragment; 1,024 bytes a datagram, beside the cells that it holds. One worker at a time uses
-a table.
+O(fragments of the datagram) a fragment; 1,024 bytes a datagram, beside the cells that it holds. One worker at a time
+uses a table.
 """
 
 from dataclasses import dataclass
@@ -182,7 +182,7 @@ def _has_all_headers(at, end):  # type: ignore[no-untyped-def]
     size = 0
     if protocol == PROTOCOL_TCP:
         size = 20
-    elif protocol == PROTOCOL_UDP or protocol == PROTOCOL_ICMP6:
+    elif protocol in (PROTOCOL_UDP, PROTOCOL_ICMP6):
         size = 8
     return what != NO_TRANSPORT and transport + size <= end
 
