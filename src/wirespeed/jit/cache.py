@@ -66,10 +66,18 @@ def _open() -> Path:
     return place
 
 
+def _used(stamp: Path) -> float:
+    """When a directory was used last; 0 if another process has just pruned it."""
+    try:
+        return stamp.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _prune(root: Path) -> None:
-    stamps = sorted(root.glob("*/stamp"), key=lambda stamp: stamp.stat().st_mtime, reverse=True)
+    stamps = sorted(root.glob("*/stamp"), key=_used, reverse=True)
     for stamp in stamps[_KEEP:]:
-        if stamp.stat().st_mtime > time.time() - _IN_USE_S:
+        if _used(stamp) > time.time() - _IN_USE_S:
             continue  # a program that runs may still write there
         shutil.rmtree(stamp.parent, ignore_errors=True)
 
