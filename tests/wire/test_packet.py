@@ -123,3 +123,15 @@ def test_a_stale_header_line_is_left_alone(cells):
     header.length, header.checksum_start = 7, 9
     change(cells.base, cells.put(FRAME), PREPEND, 10)
     assert (header.length, header.checksum_start) == (7, 9)
+
+
+def test_a_chain_that_others_hold_keeps_its_extent(cells):
+    """Their length is in the same header line."""
+    header = cells.header()
+    header.length = 1000
+    desc = cells.put(FRAME, flags=CHAINED | SHARED)
+    tagged = cells.put(FRAME[:12] + b"\x81\0\0\x05" + FRAME[12:], flags=CHAINED | SHARED)
+    for each, how in ((desc, PREPEND), (desc, ADJUST), (tagged, POP)):
+        before = cells.read(each)
+        assert change(cells.base, each, how, 4)[:2] == (0, each)
+        assert (header.length, cells.read(each)) == (1000, before)

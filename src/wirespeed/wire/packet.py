@@ -15,6 +15,7 @@ from wirespeed.mem.descriptor import (
     CELL_HEADER,
     CHAINED,
     META,
+    SHARED,
     CellHeader,
     header_of,
     length_of,
@@ -78,19 +79,21 @@ class Packet(Local):
         parse_transport(self)
 
     def prepend(self, count: int) -> int:
-        """Grow by ``count`` bytes in front; 0 when the headroom is too small (nothing changes), else 1.
+        """Grow by ``count`` bytes in front; 0 when the headroom is too small, or it is chained and shared (nothing
+        changes), else 1.
 
         The new bytes are whatever lay there. Headers are found anew; write yours, then call ``parse()``.
         """
         offset = offset_of(self.desc)
-        if count < 0 or offset - count < CELL_HEADER:
+        if count < 0 or offset - count < CELL_HEADER or self._extent_is_shared():
             return 0
         self._extend_front(count)
         return 1
 
     def adjust(self, count: int) -> int:
-        """Take ``count`` bytes off the front; 0 when the segment is shorter (nothing changes), else 1."""
-        if count < 0 or count > self.end - self.start:
+        """Take ``count`` bytes off the front; 0 when the segment is shorter, or it is chained and shared (nothing
+        changes), else 1."""
+        if count < 0 or count > self.end - self.start or self._extent_is_shared():
             return 0
         self._extend_front(-count)
         return 1
@@ -171,13 +174,17 @@ class Packet(Local):
 
     def pop_vlan(self) -> int:
         """Take the outer VLAN tag off; 0 when there is none, else 1."""
-        if not self.vlan:
+        if not self.vlan or self._extent_is_shared():
             return 0
         start = self.start
         first, second = load64(start), load32(start + 8)
         store64(start + 4, first)
         store32(start + 12, second)
         return self.adjust(4)
+
+    def _extent_is_shared(self) -> bool:
+        """Whether the length of the whole packet is in a header line that others read."""
+        return self.desc & (CHAINED | SHARED) == CHAINED | SHARED
 
     def _extend_front(self, count: int) -> None:
         """Move the start back by ``count``, which may be negative; what counts from the start follows."""
