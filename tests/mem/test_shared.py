@@ -209,3 +209,45 @@ def test_a_child_leaves_the_listing_alone():
     os.waitpid(child, 0)
     assert ws.attach("packets").value == 0
     counter.close()
+
+
+def test_a_folder_that_goes_while_something_is_listed(own_directory, monkeypatch):
+    """The collector may close the last listed object in the middle of listing the next."""
+    sweep, times = directory._sweep_own, []
+
+    def and_gone(place, born):
+        sweep(place, born)
+        if not times:
+            times.append(place.rmdir())
+
+    monkeypatch.setattr(directory, "_sweep_own", and_gone)
+    with ws.counter("packets"):
+        assert [entry.name for entry in directory.entries()] == ["packets"]
+    assert len(times) == 1
+
+
+def test_a_descriptor_that_leads_to_an_empty_pipe_by_now(own_directory, tmp_path):
+    """Opening it would wait for a writer."""
+    counter = ws.counter("packets")
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    (path,) = own_directory.rglob("packets.json")
+    entry = msgspec.json.decode(path.read_bytes(), type=directory.Entry)
+    inode = os.fstat(pipe).st_ino
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(entry, fd=pipe, inode=inode)))
+    with pytest.raises(ArenaError, match=r"'packets' of process \d+ was closed just now"):
+        ws.attach("packets")
+    os.close(pipe)
+    counter.close()
+
+
+def test_a_module_that_fails_when_imported(tmp_path, monkeypatch, own_directory):
+    (tmp_path / "failing.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    counter = ws.counter("packets")
+    (path,) = own_directory.rglob("packets.json")
+    entry = msgspec.json.decode(path.read_bytes(), type=directory.Entry)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(entry, home="failing:Table")))
+    with pytest.raises(ArenaError, match="failing:Table cannot be imported here"):
+        ws.attach("packets")
+    counter.close()

@@ -88,3 +88,16 @@ def test_the_command():
     )
     assert isinstance(run("drops").exception, WirespeedError)
     counter.close()
+
+
+def test_figures_that_fail_while_their_owner_changes_them(monkeypatch):
+    """A copy may be read in the middle of a change: whatever that raises is said of that object only."""
+
+    def torn(self):
+        raise ValueError("zip() argument 2 is longer than argument 1")
+
+    with ws.Maglev(["a"], name="backends"), ws.counter("packets"), Inspection() as inspection:
+        monkeypatch.setattr(ws.Maglev, "stats", torn)
+        first, second = inspection.look()
+        assert (first.fault, first.stats) == ("ValueError: zip() argument 2 is longer than argument 1", {})
+        assert second.stats["value"] == 0

@@ -95,16 +95,23 @@ def publish(entry: Entry) -> None:
     check_name(entry.name)
     path = _own_folder() / str(entry.pid) / f"{entry.name}.json"
     try:
-        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        _sweep_own(path.parent, entry.born)
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(entry))
-        fresh.rename(path)  # readers see the old one or the new one
+        try:
+            _write(path, entry)
+        except FileNotFoundError:  # the last listed object was closed meanwhile: by another thread, by the collector
+            _write(path, entry)
     except OSError as error:
         raise ArenaError(
             f"cannot list {entry.name!r} in {path.parent}: {error.strerror}; set WIRESPEED_RUN to a folder of yours"
         ) from error
+
+
+def _write(path: Path, entry: Entry) -> None:
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _sweep_own(path.parent, entry.born)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(entry))
+    fresh.rename(path)  # readers see the old one or the new one
 
 
 def withdraw(pid: int, name: str, inode: int) -> None:
@@ -127,7 +134,10 @@ def entries() -> Iterator[Entry]:
     places = [place for place in here.iterdir() if place.name.isdigit()] if here.is_dir() else []
     for place in sorted(places, key=lambda place: int(place.name)):
         born = birth(int(place.name))
-        for path in sorted(place.glob("*.json")):
+        listed: list[Path] = []
+        with contextlib.suppress(OSError):  # gone meanwhile
+            listed = sorted(place.glob("*.json"))
+        for path in listed:
             entry = _read(path)
             if entry is None:
                 continue
@@ -136,6 +146,8 @@ def entries() -> Iterator[Entry]:
             else:
                 path.unlink(missing_ok=True)
         if born is None:
+            for path in place.glob("*.new"):  # killed while it wrote
+                path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 place.rmdir()
 

@@ -21,6 +21,7 @@ import importlib
 import operator
 import os
 import select
+import stat
 import weakref
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -46,16 +47,17 @@ class Attached:
         self.name, self.size, self.kind, self.why_not = entry.name, entry.size, entry.pages, ""
         path = f"/proc/{entry.pid}/fd/{entry.fd}"
         try:
-            self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+            self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise ArenaError(
                 f"cannot attach {entry.name!r} of process {entry.pid}: {error.strerror}; "
                 "only its own user and root may, while it runs"
             ) from error
         try:
-            if os.fstat(self.fd).st_ino != entry.inode:
+            found = os.fstat(self.fd)
+            if found.st_ino != entry.inode or not stat.S_ISREG(found.st_mode) or found.st_size < entry.size:
                 raise ArenaError(f"{entry.name!r} of process {entry.pid} was closed just now")
-            page = max(os.fstat(self.fd).st_blksize, mapping.NORMAL_PAGE) if entry.pages == "hugetlb" else 2 << 20
+            page = max(found.st_blksize, mapping.NORMAL_PAGE) if entry.pages == "hugetlb" else 2 << 20
             self.address = mapping.map_file(self.fd, entry.size, page, writable=writable)
         except OSError as error:
             os.close(self.fd)
@@ -240,7 +242,7 @@ def class_of(entry: directory.Entry) -> type[Shared]:
     module, _, path = entry.home.partition(":")
     try:
         found = operator.attrgetter(path)(importlib.import_module(module))
-    except (ImportError, AttributeError):
+    except (Exception, SystemExit):  # whatever a module of somebody's does when it is imported
         found = None
     if not (isinstance(found, type) and issubclass(found, Shared)):
         raise ArenaError(

@@ -110,6 +110,8 @@ def _found(entry: directory.Entry, command: str, thing: Shared | None, fault: st
             stats = dataclasses.asdict(said) if dataclasses.is_dataclass(said) else {}  # type: ignore[arg-type]
         except WirespeedError as error:
             fault = str(error)
+        except Exception as error:  # its owner may change it meanwhile
+            fault = f"{type(error).__name__}: {error}"
     return Found(entry, command, thing is not None and thing.alive, stats, fault)
 
 
