@@ -311,7 +311,7 @@ COMMANDS = [
     (["demo", "--routes", "{tmp}/none.gz"], ["{tmp}/none.gz"]),
     (["demo", "--routes", "{tmp}/empty"], ["{tmp}/empty has no route to forward by: name IPv4 prefixes"]),
     (["demo", "--routes", "{tmp}/loopback"], ["{tmp}/loopback has no route to forward by: name IPv4 prefixes"]),
-    (["bench", "nosuch"], ["there is no bench 'nosuch'; known: forward, "]),
+    (["bench", "nosuch"], ["there is no bench 'nosuch'; known: acl, checksum, forward, "]),
     (["devices", "nosuch"], ["there is no interface or PCI device 'nosuch'; known: "]),
     (["bench", "forwrd"], ["there is no bench 'forwrd'; did you mean 'forward'?"]),
     (["bench", "start", "--peer", "vpp"], ["there is no peer 'vpp'; known: dpdk"]),
