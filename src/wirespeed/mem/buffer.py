@@ -100,6 +100,15 @@ def strip(cells, desc, count):  # type: ignore[no-untyped-def]
     return with_data(desc, offset_of(desc) + count, length_of(desc) - count)
 
 
+@inline
+def seek(cells, desc, at):  # type: ignore[no-untyped-def]
+    """The cell of a chain that byte ``at`` lies in, and where in it: who copies piece by piece goes on from there."""
+    while at >= length_of(desc) and desc & CHAINED != 0:
+        at -= length_of(desc)
+        desc = CellHeader(header_of(cells, desc)).next
+    return desc, at
+
+
 @cold
 def copy_bytes(cells, to, to_at, source, source_at, count):  # type: ignore[no-untyped-def]
     """Copy ``count`` bytes between packets, from byte ``source_at`` of one to byte ``to_at`` of the other, across their

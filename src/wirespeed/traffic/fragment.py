@@ -9,7 +9,7 @@ copied (a piece of 1,500 takes some 50 cycles for that), so nobody shares cells.
 """
 
 from wirespeed.jit import cold, inline, load8, load64, store8, store16, store64
-from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, copy_packet
+from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, copy_packet, seek
 from wirespeed.mem.descriptor import META, NEEDS_CHECKSUM, ROOM, SHARED, CellHeader, address_of, header_of
 from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import complete
@@ -89,13 +89,14 @@ def fragment_summed(cache, desc, mtu, identification, vector, room):  # type: ig
 
 
 @inline
-def _piece(cache, desc, head, gap, at, part):  # type: ignore[no-untyped-def]
-    """A packet of the first ``head`` bytes, ``gap`` bytes, and ``part`` bytes from ``at`` on; 0 without cells."""
+def _piece(cache, desc, head, gap, source, at, part):  # type: ignore[no-untyped-def]
+    """A packet of the first ``head`` bytes, ``gap`` bytes, and ``part`` bytes from byte ``at`` of the cell ``source``
+    on; 0 without cells."""
     made = chain_of(cache, head + gap + part)
     if made != 0:
         cells = cache.cells
         copy_bytes(cells, made, 0, desc, 0, head)
-        copy_bytes(cells, made, head + gap, desc, at, part)
+        copy_bytes(cells, made, head + gap, source, at, part)
         if desc & META != 0:
             made = copy_meta(cells, made, desc)
             line = CellHeader(header_of(cells, made))
@@ -125,9 +126,12 @@ def _fragment4(cache, desc, network, total, mtu, vector, room):  # type: ignore[
     if (ip.fragment_offset << 3) + header + data > _LONGEST:  # offsets would wrap, to the front of the datagram
         return 0
     count = 0
+    source, source_at = desc, network + header
     for at in range(0, data, unit):
         part = min(unit, data - at)
-        made = _piece(cache, desc, network + header, 0, network + header + at, part)
+        source, source_at = seek(cells, source, source_at)
+        made = _piece(cache, desc, network + header, 0, source, source_at, part)
+        source_at += part
         if made == 0:
             return _undo(cache, vector, count)
         piece = Ipv4(address_of(cells, made) + network)
@@ -186,9 +190,12 @@ def _fragment6(cache, desc, network, total, first, mtu, identification, vector, 
     if head + 8 > ROOM or total - 40 > _LONGEST:  # a fresh cell holds all headers; offsets do not wrap
         return 0
     count = 0
+    source, source_at = desc, head
     for done in range(0, data, unit):
         part = min(unit, data - done)
-        made = _piece(cache, desc, head, 8, head + done, part)
+        source, source_at = seek(cells, source, source_at)
+        made = _piece(cache, desc, head, 8, source, source_at, part)
+        source_at += part
         if made == 0:
             return _undo(cache, vector, count)
         start = address_of(cells, made)

@@ -25,8 +25,9 @@ from typing import ClassVar
 from wirespeed.errors import TableError
 from wirespeed.hashes.internet import fold
 from wirespeed.jit import View, cold, inline, kernel, le64, load8, shift_right, store16, store64
-from wirespeed.mem.buffer import bytes_of_packet, cut, describe_meta, is_own, join, strip
+from wirespeed.mem.buffer import bytes_of_packet, cut, describe_meta, is_own, strip
 from wirespeed.mem.descriptor import (
+    CHAINED,
     CHECKSUM_VALID,
     META,
     NEEDS_CHECKSUM,
@@ -82,6 +83,8 @@ class StreamView(View):
     size = le64(64, "payload bytes of a segment")
     payload = le64(72, "bytes so far")
     count = le64(80, "segments so far")
+    tail = le64(88, "its last cell")
+    above = le64(96, "bytes from cell 0 to the header line of the cell before that; -1: there is none")
     SIZE = _ENTRY
 
 
@@ -135,6 +138,8 @@ def add(table, cache, desc, now_ns, vector):  # type: ignore[no-untyped-def]
     stream.src_high, stream.src_low, stream.dst_high, stream.dst_low, stream.ports = s0, s1, d0, d1, ports
     stream.desc, stream.first_ns, stream.next_seq = desc, now_ns, (tcp.seq + payload) & 0xFFFF_FFFF
     stream.size, stream.payload, stream.count = payload, payload, 1
+    stream.tail, stream.above = desc, -1
+    _find_tail(cache.cells, stream)
     table.held += 1
     return count
 
@@ -219,6 +224,32 @@ def _fits(cells, held, desc, network, transport, header, payload):  # type: igno
     return first.header_bytes == header and _same(tcp.address + 20, first.address + 20, header - 20)
 
 
+@inline
+def _find_tail(cells, held):  # type: ignore[no-untyped-def]
+    """Go on to the last cell, from the one that was."""
+    tail = held.tail
+    while tail & CHAINED != 0:
+        line = header_of(cells, tail)
+        held.above = line - cells
+        tail = CellHeader(line).next
+    held.tail = tail
+
+
+@inline
+def _append(cells, held, desc):  # type: ignore[no-untyped-def]
+    """:func:`~wirespeed.mem.buffer.join`, which walks the whole chain, from its last cell on; never too long, never
+    shared: :func:`_fits` and :func:`add` have looked."""
+    first, tail, above = held.desc, held.tail, held.above
+    total = bytes_of_packet(cells, first) + bytes_of_packet(cells, desc)
+    CellHeader(header_of(cells, tail)).next = desc
+    if above >= 0:
+        CellHeader(cells + above).next = tail | CHAINED
+    CellHeader(header_of(cells, first)).length = total
+    held.desc = first | CHAINED
+    held.above, held.tail = header_of(cells, tail) - cells, desc
+    _find_tail(cells, held)
+
+
 @cold
 def _merge(table, cache, held, desc, transport, header, payload, excess, vector):  # type: ignore[no-untyped-def]
     """Join a segment to what is held; pass that on if it was the last."""
@@ -226,7 +257,7 @@ def _merge(table, cache, held, desc, transport, header, payload, excess, vector)
     tcp, first = Tcp(address_of(cells, desc) + transport), Tcp(address_of(cells, held.desc) + transport)
     flags, window = tcp.flags, tcp.window
     desc = strip(cells, cut(cache, desc, excess), transport + header)
-    held.desc = join(cells, held.desc, desc & ~META)  # never too long: _fits has looked
+    _append(cells, held, desc & ~META)
     first.flags = first.flags | (flags & TCP_PSH)
     first.window = window
     held.next_seq = (held.next_seq + payload) & 0xFFFF_FFFF

@@ -8,7 +8,7 @@ IPv4 and IPv6, options and extension headers included. Bytes are copied; O(bytes
 
 from wirespeed.hashes.internet import finish
 from wirespeed.jit import cold, inline, load64, store64
-from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta
+from wirespeed.mem.buffer import chain_of, copy_bytes, copy_meta, seek
 from wirespeed.mem.descriptor import CHECKSUM_VALID, META, ROOM, CellHeader, address_of, header_of
 from wirespeed.mem.pool_cache import release_one
 from wirespeed.traffic.sums import sum_packet
@@ -80,6 +80,7 @@ def segment(cache, desc, size, vector, room):  # type: ignore[no-untyped-def]
 def _cut(cache, desc, network, transport, head, data, size, protocol, six, vector):  # type: ignore[no-untyped-def]
     cells = cache.cells
     count = 0
+    source, source_at = desc, head
     for at in range(0, data, size):
         part = min(size, data - at)
         made = chain_of(cache, head + part)
@@ -88,7 +89,9 @@ def _cut(cache, desc, network, transport, head, data, size, protocol, six, vecto
                 release_one(cache, load64(vector + (i << 3)))
             return 0
         copy_bytes(cells, made, 0, desc, 0, head)
-        copy_bytes(cells, made, head, desc, head + at, part)
+        source, source_at = seek(cells, source, source_at)
+        copy_bytes(cells, made, head, source, source_at, part)
+        source_at += part
         if desc & META != 0:
             made = copy_meta(cells, made, desc)
             line = CellHeader(header_of(cells, made))

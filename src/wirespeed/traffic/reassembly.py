@@ -335,8 +335,11 @@ def _assemble(table, cache, datagram, size):  # type: ignore[no-untyped-def]
         line.gso_size = 0
         line.gso_type = 0
         line.checksum_state = 0
-    for i in range(1, datagram.counts):
-        first = join(cells, first, load64(datagram.address + 64 + (i << 4)))
+    behind = 0
+    for i in range(datagram.counts - 1, 0, -1):  # from the back: no chain is walked twice
+        piece = load64(datagram.address + 64 + (i << 4))
+        behind = join(cells, piece, behind) if behind != 0 else piece
+    first = join(cells, first, behind)
     datagram.tag = 0
     table.waiting -= 1
     table.whole += 1
