@@ -28,6 +28,7 @@ BENCHES: dict[str, str] = {
     "start": "wirespeed.bench.start",
     "timer": "wirespeed.bench.timer",
     "toeplitz": "wirespeed.bench.toeplitz",
+    "traffic": "wirespeed.bench.traffic",
 }
 """Each bench and the module whose ``rows(settings, tell)`` measures it."""
 
