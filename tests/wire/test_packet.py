@@ -15,7 +15,7 @@ FRAME = bytes.fromhex(
 @kernel
 def change(cells, desc, how, count):
     pkt = Packet()
-    pkt.cells, pkt.desc, pkt.port = cells, desc, 0
+    pkt.cells, pkt.desc, pkt.port, pkt.cache = cells, desc, 0, 0
     parse_transport(pkt)
     done = -1
     if how == 0:
