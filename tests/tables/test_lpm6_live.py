@@ -28,7 +28,10 @@ def network(high, low, length):
 # Whole tables -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [3_000, pytest.param(200_000, marks=pytest.mark.skipif(not COMPILED, reason="interpreted, it takes minutes"))])
+LONG = pytest.mark.skipif(not COMPILED, reason="interpreted, it takes minutes")
+
+
+@pytest.mark.parametrize("count", [3_000, pytest.param(200_000, marks=LONG)])
 def test_a_full_table_against_pytricia(count):
     """As many addresses as fit the time, in and around the routes; before and after half of them are deleted."""
     pytricia = pytest.importorskip("pytricia")
