@@ -299,7 +299,7 @@ def test_tables_have_secrets_of_their_own():
         assert one.hash(7) == one.hash_many([7])[0]
 
 
-@pytest.mark.skipif(not COMPILED, reason="a million keys")
+@pytest.mark.skipif(not COMPILED, reason="interpreted, a million keys take too long")
 def test_fill_with_random_keys():
     count = 1_000_000
     random = np.random.default_rng(11)
