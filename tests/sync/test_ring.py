@@ -1,5 +1,6 @@
 """Rings against collections.deque, and between threads."""
 
+import os
 import threading
 from collections import deque
 
@@ -14,7 +15,7 @@ from wirespeed.mem.region import Region
 from wirespeed.sync import ring as rings
 from wirespeed.sync.ring import RingView, format_ring, mc_dequeue, mp_enqueue, sc_dequeue, sp_enqueue
 
-ELEMENTS = 20_000_000 if COMPILED else 2_000
+ELEMENTS = int(os.environ.get("WIRESPEED_ELEMENTS", 20_000_000 if COMPILED else 2_000))
 SIZE = 1024 if COMPILED else 16
 
 
