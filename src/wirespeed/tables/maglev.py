@@ -17,7 +17,7 @@ a backend). Two load balancers with the same names and size agree without talkin
     64   two tables of ``size`` entries of 4 bytes: backend + 1; 0 is none
 
 A change fills the other table and publishes it with one store; the first is filled again only after a grace period. A
-lookup is one load, a change O(size) (a million entries: some 30 ms). Weights: a backend of weight 2 takes two turns.
+lookup is one load, a change O(size). Weights: a backend of weight 2 takes two turns.
 """
 
 import hashlib

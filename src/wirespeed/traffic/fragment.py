@@ -5,7 +5,7 @@ that are not to be copied become no-operations in all but the first piece, so ev
 does). IPv6: RFC 8200 section 4.5; only a sender may do that, not a router.
 
 Each piece is a packet of its own, with the frame's Ethernet header, its tags and what its header line says; bytes are
-copied (a piece of 1,500 takes some 50 cycles for that), so nobody shares cells. O(bytes).
+copied, so nobody shares cells. O(bytes).
 """
 
 from wirespeed.jit import cold, inline, load8, load64, store8, store16, store64
