@@ -71,7 +71,7 @@ def test_the_command(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPat
     command = Testpmd(source, Setting("io", 64, 512, 1024), cores=(0, 1), binary=program).command
     assert command == [
         program, "--no-pci", "--in-memory", "--no-telemetry", "--lcores", "0@0,1@1", "-n", "4",
-        "--vdev", f"net_pcap0,rx_pcap={source},infinite_rx=1",
+        f"--vdev=net_pcap0,rx_pcap={source},infinite_rx=1",
         "--", "-i", "--forward-mode=io", "--burst=64", "--total-num-mbufs=16384",
         "--mbcache=512", "--rxd=1024",
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_the_command(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPat
     peer = Testpmd(None, Setting(mbcache=None), cores=(0, 0), size=64, binary=program)
     assert peer.command == [
         program, "--no-pci", "--no-huge", "--no-shconf", "-m", "256", "--no-telemetry",
-        "--lcores", "0@0,1@0", "-n", "4", "--vdev", "net_null0,size=64,copy=1",
+        "--lcores", "0@0,1@0", "-n", "4", "--vdev=net_null0,size=64,copy=1",
         "--", "-i", "--forward-mode=macswap", "--burst=32", "--total-num-mbufs=16384",
     ]  # fmt: skip
     assert "nr_hugepages" in peer.note

@@ -133,7 +133,7 @@ def test_packets_start_timers():
 @pytest.mark.skipif(not COMPILED, reason="an interpreted turn is longer than what it may block")
 def test_a_blocked_worker_wakes_for_its_timer():
     """Nothing but a timer wakes it: the periods go on although it sleeps between them."""
-    engine = Engine(quiet_graph(), spins=10)
+    engine = Engine(quiet_graph(), idle="power")
     for part in engine.memory.workers:
         Worker(part.record).nap_ms = 3_600_000
     with engine:

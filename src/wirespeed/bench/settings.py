@@ -13,6 +13,7 @@ class Settings:
         quick: only see that it works.
         pairs: pairs of runs; medians are reported.
         captures, routes: where inputs are; None looks beside the project (``../shared/data``).
+        driver: of the port bench: which one; None is all.
         notes: what to say after the table.
     """
 
@@ -21,6 +22,7 @@ class Settings:
     pairs: int = 5
     captures: str | None = None
     routes: str | None = None
+    driver: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property

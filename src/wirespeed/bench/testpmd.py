@@ -20,7 +20,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ MODES = ("macswap", "io", "mac", "5tswap", "rxonly", "icmpecho", "csum")
 _FREE_HUGE_PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 _HUGE_PAGES_NEEDED = 64  # 16384 mbufs of 2304 B are 36 MB; rings, EAL's heap and alignment on top
 _SENT = re.compile(r"TX-packets:\s*(\d+)")
+_COUNTER = re.compile(r"([RT]X-[\w-]+):\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class Testpmd:
             ``net_null``: frames of `size` bytes, copied in and out like a real port's if `copy`.
         cores: (main, worker); default the first and last core this process may use. Give the worker the
             core our own worker runs on, so that both are measured on the same one.
+        vdevs: its ports, as ``net_memif0,role=client,socket=/run/x.sock``, instead of those of memory.
+        netns: the network namespace it runs in.
+        options: more of testpmd's own, behind its ``--``.
 
     ``pid`` is for :func:`wirespeed.bench.disturbance.observer`; ``note`` is for the report.
     Raises BenchError when testpmd is missing, does not start, or ends.
@@ -75,6 +79,9 @@ class Testpmd:
         size: int = 60,
         copy: bool = True,
         binary: str = "dpdk-testpmd",
+        vdevs: Sequence[str] = (),
+        netns: str = "",
+        options: Sequence[str] = (),
     ) -> None:
         self.setting = setting or Setting()
         found = shutil.which(binary)
@@ -85,7 +92,9 @@ class Testpmd:
         self.huge = huge_pages_free() >= _HUGE_PAGES_NEEDED
         allowed = sorted(os.sched_getaffinity(0))
         self.cores = cores or (allowed[0], allowed[-1])
-        self.command = _command(found, source, self.setting, self.cores, size, copy, self.huge)
+        devices = list(vdevs) or [_memory_device(source, size, copy)]
+        entry = ["ip", "netns", "exec", netns] if netns else []
+        self.command = [*entry, *_command(found, devices, self.setting, self.cores, self.huge), *options]
         self._prompt = Prompt(self.command, "testpmd> ")
 
     def __enter__(self) -> Testpmd:
@@ -128,17 +137,33 @@ class Testpmd:
 
     def measure(self, seconds: float = 0.5, settle: float = 0.1) -> float:
         """One turn: start forwarding, let it settle, packets/s sent over `seconds`, stop."""
-        self._prompt.ask("start")
+        self.start()
         try:
             time.sleep(settle)
             sent_before, before = self._sent()
             time.sleep(seconds)
             sent_after, after = self._sent()
         finally:
-            self._prompt.ask("stop")
+            self.stop()
         if sent_after == sent_before:
             raise BenchError(f"testpmd sent no packet in {seconds} s; run it by hand: {' '.join(self.command)}")
         return (sent_after - sent_before) / (after - before)
+
+    def start(self, line: str = "start") -> None:
+        """Let it forward; ``start tx_first 4`` sends bursts first."""
+        self._prompt.ask(line)
+
+    def stop(self) -> None:
+        """Let it stop forwarding; the answer comes when its worker has stopped."""
+        self._prompt.ask("stop")
+
+    def ask(self, line: str) -> str:
+        """What it answers to a line at its prompt."""
+        return self._prompt.ask(line)
+
+    def stats(self, port: int = 0) -> dict[str, int]:
+        """Its counters of a port, as ``show port stats`` names them: RX-packets, TX-dropped, ..."""
+        return {name: int(value) for name, value in _COUNTER.findall(self._prompt.ask(f"show port stats {port}"))}
 
     def _sent(self) -> tuple[int, float]:
         """Packets sent so far, and when that was."""
@@ -214,18 +239,14 @@ def parse_sent(said: str) -> int:
     return int(found[1])
 
 
-def _command(
-    binary: str,
-    source: Path | None,
-    setting: Setting,
-    cores: tuple[int, int],
-    size: int,
-    copy: bool,
-    huge: bool,
-) -> list[str]:
-    device = f"net_null0,size={size},copy={int(copy)}"
+def _memory_device(source: Path | None, size: int, copy: bool) -> str:
+    """A port whose packets come from memory."""
     if source is not None:
-        device = f"net_pcap0,rx_pcap={source},infinite_rx=1"
+        return f"net_pcap0,rx_pcap={source},infinite_rx=1"
+    return f"net_null0,size={size},copy={int(copy)}"
+
+
+def _command(binary: str, devices: Sequence[str], setting: Setting, cores: tuple[int, int], huge: bool) -> list[str]:
     memory = ["--in-memory"] if huge else ["--no-huge", "--no-shconf", "-m", "256"]  # the two exclude each other
     # --lcores, not -l: both may be the same core (the main one sleeps at the prompt)
     eal = [binary, "--no-pci", *memory, "--no-telemetry", "--lcores", f"0@{cores[0]},1@{cores[1]}", "-n", "4"]
@@ -233,7 +254,7 @@ def _command(
     for name, value in (("mbcache", setting.mbcache), ("rxd", setting.rxd), ("txd", setting.txd)):
         if value is not None:
             options.append(f"--{name}={value}")
-    return [*eal, "--vdev", device, "--", "-i", *options]
+    return [*eal, *(f"--vdev={device}" for device in devices), "--", "-i", *options]
 
 
 def _remedy(said: str) -> str:

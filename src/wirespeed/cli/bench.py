@@ -22,6 +22,7 @@ BENCHES: dict[str, str] = {
     "lpm6": "wirespeed.bench.lpm6",
     "pcap": "wirespeed.bench.pcap",
     "pool": "wirespeed.bench.pool",
+    "port": "wirespeed.bench.port",
     "rcu": "wirespeed.bench.rcu",
     "ring": "wirespeed.bench.ring",
     "sketches": "wirespeed.bench.sketches",
@@ -42,6 +43,7 @@ def command(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs; the median is reported.")] = 5,
     captures: Annotated[str | None, typer.Option(help="Folder of captures that the pcap bench is built from.")] = None,
     routes: Annotated[str | None, typer.Option(help="Routing table of the full-table row.")] = None,
+    driver: Annotated[str | None, typer.Option(help="Of bench port: which driver; all of them without it.")] = None,
 ) -> None:
     """Measure wirespeed, beside a peer in turns; a ratio above 1 means that wirespeed is ahead."""
     from wirespeed.bench.result import to_json, to_table
@@ -51,9 +53,11 @@ def command(
         raise WirespeedError(f"there is no bench {name!r}; {nearest(name, list(BENCHES))}")
     if name is not None and everything:
         raise WirespeedError(f"bench {name!r} is one, --all is all of them: say one of the two")
+    if driver is not None and name != "port":
+        raise WirespeedError(f"--driver {driver} belongs to `wirespeed bench port`")
     if peer not in (None, "dpdk"):
         raise WirespeedError(f"there is no peer {peer!r}; known: dpdk")
-    settings = Settings(peer, quick, 1 if quick else pairs, captures, routes)
+    settings = Settings(peer, quick, 1 if quick else pairs, captures, routes, driver)
     console = Console(stderr=True, highlight=False)
     rows: list[Any] = []
     failed: list[str] = []

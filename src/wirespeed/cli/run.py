@@ -28,13 +28,16 @@ def command(
     symmetric: Annotated[
         bool | None, typer.Option("--symmetric/--asymmetric", help="Both directions of a flow on one worker.")
     ] = None,
+    idle: Annotated[
+        str | None, typer.Option(help="Without packets: latency (never sleep), balanced, power: not the file's.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Run what FILE describes until SIGINT or SIGTERM, then print what it did."""
     from wirespeed.control.config import read
 
     config = read(file)
-    chosen = {"workers": workers, "symmetric": symmetric}
+    chosen = {"workers": workers, "symmetric": symmetric, "idle": idle}
     engine_config = msgspec.structs.replace(config.engine, **{k: v for k, v in chosen.items() if v is not None})
     console = Console(stderr=json, highlight=False, soft_wrap=True)
     with console.status("loading the compiler") if console.is_terminal else nullcontext():
@@ -49,6 +52,7 @@ def command(
             symmetric=engine_config.symmetric,
             burst=engine_config.burst,
             cells=engine_config.cells,
+            idle=engine_config.idle,
             name=_name(file),
         )
     with Interruptible() as signals:

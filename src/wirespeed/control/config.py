@@ -44,6 +44,8 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Packets taken from a port at once."""
     cells: Annotated[int, Meta(ge=1024, le=1 << 24)] = 16384
     """Size of the packet pool."""
+    idle: Literal["latency", "balanced", "power"] = "balanced"
+    """What a worker does that has nothing to do: never sleep, spin a little first, or sleep at once."""
 
 
 class PortConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,7 +49,7 @@ def assign_queues(graph: Graph, workers: int) -> tuple[Queues, list[list[int]], 
 def furnish(
     memory: EngineMemory, pool: Pool, descriptors: list[list[int]], wakeups: list[int], spins: list[int]
 ) -> None:
-    """Write into each worker's record what it needs besides its bindings."""
+    """Write into each worker's record what it needs besides its bindings; ``spins`` are cycles, negative: for ever."""
     for index, part in enumerate(memory.workers):
         record = Worker(part.record)
         record.cache = pool.cache(index)
@@ -58,7 +58,7 @@ def furnish(
             pollfd = struct.pack("=ihh", descriptor, select.POLLIN, 0)
             store64(part.polled + slot * 8, int.from_bytes(pollfd, "little"))
         record.polled_count = len(polled)
-        record.spins = spins[index]
+        record.spin = record.spin_most = spins[index]
         record.nap_ms = _NAP_MS
 
 

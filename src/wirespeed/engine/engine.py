@@ -14,6 +14,7 @@ from collections.abc import Callable
 from wirespeed.eal import cores
 from wirespeed.eal.perf import Event
 from wirespeed.engine.assign import assign_queues, connect, furnish
+from wirespeed.engine.idle import BALANCED, spin_cycles
 from wirespeed.engine.memory import EngineMemory
 from wirespeed.engine.report import Report, take_report
 from wirespeed.engine.workers import Workers
@@ -41,7 +42,7 @@ class Engine:
         symmetric: whether both directions of a flow go to the same worker.
         burst: packets taken from a port at once, 1 to 256.
         cells: size of the packet pool.
-        spins: empty turns before a worker blocks; negative: it never sleeps.
+        idle: what a worker does that has nothing to do: ``latency``, ``balanced`` or ``power`` (:mod:`.idle`).
         shape: ``fused`` or ``split`` (every node by itself); the packets are the same.
         counters: events the hardware counts for each worker while it profiles (see :mod:`wirespeed.eal.perf`).
         progress: told what is being compiled.
@@ -62,7 +63,7 @@ class Engine:
         symmetric: bool = False,
         burst: int = 64,
         cells: int = 16384,
-        spins: int = 20_000,
+        idle: str = BALANCED,
         shape: str = FUSED,
         counters: tuple[Event, ...] = (),
         progress: Callable[[str], None] | None = None,
@@ -73,6 +74,7 @@ class Engine:
             raise WirespeedError(f"workers={workers} must be 1 to {MAX_WORKERS}")
         if not 1 <= burst <= MAX_BURST // 2:
             raise WirespeedError(f"burst={burst} must be 1 to {MAX_BURST // 2}")
+        spin = spin_cycles(idle)
         self.graph = graph
         self.count = workers
         self.progress = progress
@@ -95,7 +97,7 @@ class Engine:
             self.built: Built = build(self.plan, progress)
             self.memory = EngineMemory(self.plan, workers, name)
             self._closing.append(self.memory.close)
-            self.workers = self._make_workers(symmetric, spins, counters)
+            self.workers = self._make_workers(symmetric, spin, counters)
             for port in graph.ports:
                 port.begin()
         except BaseException:
@@ -112,12 +114,12 @@ class Engine:
             port.open(self.pool, reads, writes)
             self._closing.append(port.close)
 
-    def _make_workers(self, symmetric: bool, spins: int, counters: tuple[Event, ...]) -> Workers:
+    def _make_workers(self, symmetric: bool, spin: int, counters: tuple[Event, ...]) -> Workers:
         graph, memory = self.graph, self.memory
         wakeups = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self.count)]
         self._closing.extend(functools.partial(os.close, descriptor) for descriptor in wakeups)
         self._queues, descriptors, waitable = assign_queues(graph, self.count)
-        furnish(memory, self.pool, descriptors, wakeups, [spins if can else -1 for can in waitable])
+        furnish(memory, self.pool, descriptors, wakeups, [spin if can else -1 for can in waitable])
         if self.count > 1:
             self._closing.append(connect(graph, memory, self._queues, wakeups, symmetric))
         for state in self.built.captured.states.values():
@@ -157,6 +159,8 @@ class Engine:
         for state in self.built.captured.states.values():
             if hasattr(state, "reclaimer"):
                 state.reclaimer = self.grace
+        for port in self.graph.ports:
+            port.grace = self.grace
         self._started = time.perf_counter()
         self.workers.start(placement.workers)
 
@@ -290,6 +294,8 @@ class Engine:
         for ring in self.memory.rings:
             self.pool.release_ring(ring)
         self.grace.reclaim()
+        for port in self.graph.ports:
+            port.grace = None
         for state in self.built.captured.states.values():
             if getattr(state, "reclaimer", None) is self.grace:
                 state.reclaimer = None

@@ -23,7 +23,7 @@ from wirespeed.wire.parse import PARSERS
 _IMPORTS = """\
 from wirespeed.graph.handoff import gather, hand_over, room, spread
 from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, RUN, Worker
-from wirespeed.graph.support import begin, lose, mark, wait
+from wirespeed.graph.support import begin, block, lose, mark, tired
 from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relaxed, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache, hold, hold_all, release
@@ -56,6 +56,7 @@ def emit(plan: Plan) -> Emitted:
     objects = draft.captured.objects
     objects |= {f"receive_{index}": port.receive for index, port in enumerate(plan.graph.sources)}
     objects |= {f"transmit_{index}": port.transmit for index, port in enumerate(plan.graph.sinks)}
+    objects |= {f"arm_{index}": port.arm for index, port in enumerate(plan.graph.sources) if port.arm is not None}
     ProcessPart(draft).process()
     draft.write()
     draft.write()

@@ -140,5 +140,20 @@ class RunPart:
         if draft.alone:
             write("    break")
         write("idle += 1")
-        write("wait(work, idle)")
-        write.depth -= 1
+        write("if tired(work, idle) != 0:")
+        write.depth += 1
+        self.block()
+        write.depth -= 2
+
+    def block(self) -> None:
+        """Ports whose peers must be asked for a wake-up are asked, and looked at once more."""
+        write = self.draft.write
+        armed = [index for index, port in enumerate(self.draft.plan.graph.sources) if port.arm is not None]
+        write("ready = 0")
+        for index in armed:
+            write(f"if open{index}:")
+            write(f"    ready |= arm_{index}(rx{index}, 1)")
+        write("block(work, ready)")
+        for index in armed:
+            write(f"if open{index}:")
+            write(f"    arm_{index}(rx{index}, 0)")

@@ -42,7 +42,7 @@ class Worker(View):
     vectors = le64(464, "its packet vectors, VECTOR_STRIDE apart")
     polled = le64(472, "struct pollfd array to block on")
     polled_count = le64(480)
-    spins = le64(488, "empty turns before it blocks; negative: never blocks")
+    spin = le64(488, "time-stamp cycles without a packet before it blocks; negative: never blocks")
     nap_ms = le64(496, "the longest it blocks")
     index = le64(504, "which worker it is")
     handoff = le64(512, "rings between workers; 0 when there is one worker")
@@ -50,6 +50,8 @@ class Worker(View):
     perf_fd = le64(528, "hardware counters of this thread, or -1")
     drained = le64(536, "what was read from the wake-up descriptor")
     wheels = le64(544, "wheels of timers that it drives; their addresses are at WHEELS")
+    spin_most = le64(632, "the most that spin grows to")
+    idle_since = le64(640, "cycle counter when it had nothing to do; see support.tired")
     nap_s = le64(616, "struct timespec: how long it is going to block")
     nap_ns = le64(624)
     SIZE = BINDINGS

@@ -21,6 +21,8 @@ from wirespeed.ports.queue import Queue
 from wirespeed.sync.rcu import offline, online
 from wirespeed.timers.wheel import TimersView
 
+_LOOKS = 16  # empty turns between two looks at the clock, a power of two
+_LONG_PAUSE = 32  # a microsecond or two
 _PROFILE_SLOT = 32  # a place's cycles, instructions, packets, calls
 _PROFILE_SLOTS = 256  # before them: what perf's group was read to, and its values at the last mark
 
@@ -51,12 +53,30 @@ def lose(queue, cache, vector, count):  # type: ignore[no-untyped-def]
 
 
 @inline
-def wait(work, empty_turns):  # type: ignore[no-untyped-def]
-    """Nothing moved this turn: spin, then block on the ports' descriptors until one has something."""
+def tired(work, empty_turns):  # type: ignore[no-untyped-def]
+    """Nothing moved this turn: pause; 1 when it is time to block."""
     pause()
-    spins = Worker(work).spins
-    if spins >= 0 and empty_turns > spins:
-        _block(work)
+    if empty_turns & (_LOOKS - 1) != 0:
+        return 0
+    return _tired(work, empty_turns)
+
+
+@cold
+def _tired(work, empty_turns):  # type: ignore[no-untyped-def]
+    """Spin for a time, with longer pauses in its second half; then block."""
+    worker = Worker(work)
+    if worker.spin < 0:
+        return 0
+    now = cycles()
+    if empty_turns == _LOOKS:
+        worker.idle_since = now
+    spun = now - worker.idle_since
+    if spun >= worker.spin:
+        return 1
+    if spun + spun > worker.spin:
+        for _ in range(_LONG_PAUSE):
+            pause()
+    return 0
 
 
 @cold
@@ -80,18 +100,21 @@ def _nap(work):  # type: ignore[no-untyped-def]
 
 
 @cold
-def _block(work):  # type: ignore[no-untyped-def]
+def block(work, ready):  # type: ignore[no-untyped-def]
+    """Block on the ports' descriptors until one has something; not at all if a port is ``ready``."""
     worker = Worker(work)
     _asleep(work, 1)
     fence()
     left = 0
-    if load_relaxed(work) == 0 and pending(work) == 0:
+    if ready == 0 and load_relaxed(work) == 0 and pending(work) == 0:
         left = _nap(work)
     if left > 0:
         worker.nap_s = left // 1_000_000_000
         worker.nap_ns = left % 1_000_000_000
         offline(work + RCU_SLOT)
+        before = cycles()
         ppoll(worker.polled, worker.polled_count, work + _NAP_S, 0)
+        _learn(work, cycles() - before)
         online(work + RCU_SLOT)
         # The last descriptor is the wake-up: unread, it would keep every later poll() from sleeping.
         wakeup = worker.polled + ((worker.polled_count - 1) << 3)
@@ -99,6 +122,20 @@ def _block(work):  # type: ignore[no-untyped-def]
             read(load32(wakeup), work + _DRAINED, 8)
     worker.sleeps += 1
     _asleep(work, 0)
+
+
+@inline
+def _learn(work, blocked):  # type: ignore[no-untyped-def]
+    """Spin longer when packets come so soon that blocking was in vain; shorter when spinning was.
+
+    So do virtual processors of KVM (Documentation/virt/kvm/halt-polling.rst): grow at once, shrink by halves.
+    """
+    worker = Worker(work)
+    most = worker.spin_most
+    if blocked < most:
+        worker.spin = most
+    else:
+        worker.spin = worker.spin >> 1
 
 
 @cold

@@ -60,7 +60,7 @@ class AfPacket(Port):
     def __init__(self, spec: str, options: AfPacketOptions) -> None:
         super().__init__(spec, options)
         self.rx_queues = options.queues
-        self.mac = self.mtu = self.index = 0
+        self.index = 0
         self._rings: list[Ring] = []
         self._senders: list[socket.socket] = []
         self._memory: Region | None = None

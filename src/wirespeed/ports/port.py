@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.queue import Queue
+from wirespeed.ports.status import Events, Link
 from wirespeed.ports.wiring import Joinable
+from wirespeed.sync.rcu import Grace
 
 KINDS: dict[str, str] = {
     "af_packet": "wirespeed.ports.af_packet:AfPacket",
@@ -29,14 +32,19 @@ KINDS: dict[str, str] = {
 """Every kind of port and the class that drives it."""
 
 
+_QUIESCE_S = 5.0
+
+
 @dataclass(frozen=True)
 class PortStats:
-    """A port's counters, all queues together."""
+    """A port's counters: packets and bytes that passed; dropped: no room; errors: for what they are; no buffer: no cell
+    was free to receive into."""
 
     rx_packets: int = 0
     rx_bytes: int = 0
     rx_dropped: int = 0
     rx_errors: int = 0
+    rx_no_buffer: int = 0
     tx_packets: int = 0
     tx_bytes: int = 0
     tx_dropped: int = 0
@@ -50,6 +58,12 @@ class Port(Joinable):
         spec: the text it was made from; also how reports call it.
         receive, transmit: the driver's functions for the packet path (see :mod:`wirespeed.ports.queue`);
             None where the driver has no such direction. :meth:`open` may choose between several.
+        arm: the driver's function that asks for a wake-up, where it must be asked for; see there.
+        mac: its Ethernet address, as an integer; 0 if it has none, or is not open.
+        mtu: the largest IP packet in bytes; 0 if that has no bound, or it is not open.
+        offloads: what it does by itself, as opened.
+        events: what happened to it.
+        grace: grace periods of the workers that use it now; None while none does.
         passive: it does not keep a graph running: when all other inputs are over, the graph ends.
         rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
             fewer queues than workers is polled by some of them, which spread the packets in software.
@@ -58,6 +72,8 @@ class Port(Joinable):
     Options: ClassVar[type[Any]]
     receive: Callable[..., Any] | None = None
     transmit: Callable[..., Any] | None = None
+    arm: Callable[..., Any] | None = None
+    offloads: Offload = Offload.NONE
     passive: bool = False
     rx_queues: int = 1
     tx_queues: int = 1
@@ -66,6 +82,10 @@ class Port(Joinable):
         self.spec = spec
         self.options = options
         self.name = spec
+        self.mac = 0
+        self.mtu = 0
+        self.events = Events(spec)
+        self.grace: Grace | None = None
         self.rx: list[int] = []
         self.tx: list[int] = []
 
@@ -93,7 +113,8 @@ class Port(Joinable):
     def descriptors(self, queue: int) -> list[int]:
         """File descriptors that become readable when receive queue ``queue`` has something.
 
-        Empty when polling is the only way to know: the worker then never sleeps long.
+        They are asked for once, before the start: give one of your own (an epoll descriptor) where the real ones come
+        and go. Empty when polling is the only way to know: the worker then never sleeps long.
         """
         return []
 
@@ -107,25 +128,83 @@ class Port(Joinable):
     def close(self) -> None:
         """Finish files, close descriptors, free memory. Called once, after the workers stopped."""
 
-    # ---------------------------------------------------------------------------------------------------
+    # What users ask and tell an open port ----------------------------------------------------------------
+
+    def link(self) -> Link:
+        """Whether packets can pass now."""
+        return Link()
+
+    def facts(self) -> dict[str, str]:
+        """What it found and chose when it was opened: the mode, the device's driver, the sizes of rings."""
+        return {}
+
+    def extended(self) -> dict[str, int]:
+        """The driver's and the device's own counters, by name."""
+        return {}
+
+    def set_mac(self, mac: int) -> None:
+        """Change its Ethernet address.
+
+        Raises:
+            PortError: it cannot be changed.
+        """
+        raise PortError(f"the Ethernet address of port {self.spec!r} cannot be changed")
+
+    def set_mtu(self, mtu: int) -> None:
+        """Change its MTU, in bytes.
+
+        Raises:
+            PortError: it cannot be changed, or not to that.
+        """
+        raise PortError(f"the MTU of port {self.spec!r} cannot be changed")
+
+    def set_promiscuous(self, on: bool) -> None:
+        """Receive what is for other stations, too.
+
+        Raises:
+            PortError: it cannot be chosen.
+        """
+        raise PortError(f"port {self.spec!r} cannot choose whose packets it receives")
 
     def stats(self) -> PortStats:
-        """Counters now."""
-        rx = [Queue(address) for address in self.rx]
-        tx = [Queue(address) for address in self.tx]
-        return PortStats(
-            rx_packets=sum(queue.packets for queue in rx),
-            rx_bytes=sum(queue.bytes for queue in rx),
-            rx_dropped=sum(queue.dropped for queue in rx),
-            rx_errors=sum(queue.errors for queue in rx),
-            tx_packets=sum(queue.packets for queue in tx),
-            tx_bytes=sum(queue.bytes for queue in tx),
-            tx_dropped=sum(queue.dropped for queue in tx),
-            tx_errors=sum(queue.errors for queue in tx),
-        )
+        """Counters now, all queues together."""
+        return _stats([Queue(address) for address in self.rx], [Queue(address) for address in self.tx])
+
+    def queue_stats(self) -> list[PortStats]:
+        """Counters now of each queue; the first is receive queue 0 and transmit queue 0, and so on."""
+        most = max(len(self.rx), len(self.tx))
+        slices = [slice(number, number + 1) for number in range(most)]
+        return [_stats([Queue(a) for a in self.rx[each]], [Queue(a) for a in self.tx[each]]) for each in slices]
+
+    # For drivers -----------------------------------------------------------------------------------------
+
+    def quiesce(self) -> None:
+        """Return when no worker uses any more what was taken out of the queue records before the call.
+
+        A worker reads a record anew in each turn. So: take the address of a peer's memory out of it, call this, unmap.
+
+        Raises:
+            GraceTimeout: a worker is stuck; what was taken out must stay mapped.
+        """
+        if self.grace is not None:
+            self.grace.wait(self.grace.start(), _QUIESCE_S)
 
     def __repr__(self) -> str:
         return f"<port {self.spec}>"
+
+
+def _stats(rx: list[Queue], tx: list[Queue]) -> PortStats:
+    return PortStats(
+        rx_packets=sum(queue.packets for queue in rx),
+        rx_bytes=sum(queue.bytes for queue in rx),
+        rx_dropped=sum(queue.dropped for queue in rx),
+        rx_errors=sum(queue.errors for queue in rx),
+        rx_no_buffer=sum(queue.no_buffer for queue in rx),
+        tx_packets=sum(queue.packets for queue in tx),
+        tx_bytes=sum(queue.bytes for queue in tx),
+        tx_dropped=sum(queue.dropped for queue in tx),
+        tx_errors=sum(queue.errors for queue in tx),
+    )
 
 
 def port(spec: str) -> Port:

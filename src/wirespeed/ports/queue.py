@@ -8,7 +8,13 @@ driver's record starts with this line of counters, which only the owning worker 
 
 Both are ``@inline`` functions of int64 addresses: ``cache`` is the worker's :class:`wirespeed.mem.pool.Cache`.
 ``receive`` returns 0 when there is nothing now and ``ENDED`` when there will never be anything again.
-What ``transmit`` does not take is dropped by the worker and counted in ``dropped``.
+What ``transmit`` does not take is dropped by the worker and counted in ``dropped``. A driver whose peer must be asked
+for a wake-up has a third function::
+
+    arm(queue, on)                        -> 1 if something can be received already, else 0
+
+A worker calls it with 1 before it blocks on the port's descriptors, and does not block if there is something; and with
+0 when it is awake again.
 """
 
 from wirespeed.jit import View, cold, inline, le64, load64
@@ -27,6 +33,7 @@ class Queue(View):
     errors = le64(24, "packets that could not be received or sent for what they are")
     calls = le64(32, "bursts that moved at least one packet")
     ended = le64(40, "1 when the input is over")
+    no_buffer = le64(48, "packets not received because no cell was free")
     SIZE = 64
 
 

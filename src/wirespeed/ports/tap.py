@@ -61,7 +61,7 @@ class Tap(Port):
     def __init__(self, spec: str, options: TapOptions) -> None:
         super().__init__(spec, options)
         self.rx_queues = options.queues
-        self.mac = self.mtu = self.index = 0
+        self.index = 0
         self._fds: list[int] = []
         self._memory: Region | None = None
         if not re.fullmatch(r"[^\s/:]{1,15}", options.name) or options.name in (".", ".."):
