@@ -28,7 +28,8 @@ _CLONE_NEWNET = 0x4000_0000
 _NETNS = "/run/netns"
 _GET_FLAGS, _SET_FLAGS, _SET_ADDRESS, _SET_MASK = 0x8913, 0x8914, 0x8916, 0x891C
 _GET_MTU, _SET_MTU, _SET_MAC, _GET_MAC, _GET_INDEX = 0x8921, 0x8922, 0x8924, 0x8927, 0x8933
-_UP = 0x1
+_ETHTOOL, _LINK_SETTINGS, _DRIVER_INFO = 0x8946, 0x1, 0x3
+_UP, _RUNNING = 0x1, 0x40
 _ETHERNET, _LOOPBACK = 1, 772  # ARPHRD_*
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,15 +37,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Netdev:
-    """One interface, now. ``mac`` is an integer, ``mtu`` in bytes, ``ethernet`` true where frames begin with
-    an Ethernet header."""
+    """One interface, now.
+
+    Attributes:
+        mac: as an integer.
+        mtu: in bytes.
+        up: set up by its administrator.
+        hardware: what its frames begin with, as ARPHRD_* of linux/if_arp.h.
+        running: up, and with a carrier: packets can pass.
+    """
 
     name: str
     index: int
     mac: int
     mtu: int
     up: bool
-    ethernet: bool
+    hardware: int
+    running: bool
+
+    @property
+    def ethernet(self) -> bool:
+        """Whether frames begin with an Ethernet header."""
+        return self.hardware in (_ETHERNET, _LOOPBACK)
 
 
 def within(netns: str, call: Callable[[], T]) -> T:
@@ -98,15 +112,45 @@ def facts(spec: str, name: str) -> Netdev:
     Raises:
         PortError: there is no such interface; the nearest name is in the message.
     """
+    found = look(name)
+    if found is None:
+        known = [known for _, known in socket.if_nameindex()]
+        raise PortError(f"port {spec!r}: no interface is called {name!r}; {nearest(name, known)}")
+    return found
+
+
+def look(name: str) -> Netdev | None:
+    """What interface ``name`` of the calling thread's namespace is; None if there is none."""
     try:
         index = struct.unpack_from("=i", _ask(_GET_INDEX, name), 16)[0]
         kind, mac = struct.unpack_from("=H6s", _ask(_GET_MAC, name), 16)
         mtu = struct.unpack_from("=i", _ask(_GET_MTU, name), 16)[0]
         flags = struct.unpack_from("=H", _ask(_GET_FLAGS, name), 16)[0]
     except (OSError, ValueError):
-        known = [known for _, known in socket.if_nameindex()]
-        raise PortError(f"port {spec!r}: no interface is called {name!r}; {nearest(name, known)}") from None
-    return Netdev(name, index, int.from_bytes(mac), mtu, bool(flags & _UP), kind in (_ETHERNET, _LOOPBACK))
+        return None
+    return Netdev(name, index, int.from_bytes(mac), mtu, bool(flags & _UP), kind, bool(flags & _RUNNING))
+
+
+def hardware(name: str) -> tuple[str, int]:
+    """The kernel driver of an interface and its speed in Mb/s; "" and 0 where it does not say (ethtool(8))."""
+    try:
+        driver = _ethtool(name, _DRIVER_INFO, 196)[4:36].rstrip(b"\0").decode(errors="replace")
+    except OSError:
+        driver = ""
+    try:
+        settings = _ethtool(name, _LINK_SETTINGS, 44)
+        low, high = struct.unpack_from("=H", settings, 12)[0], struct.unpack_from("=H", settings, 28)[0]
+    except OSError:
+        return driver, 0
+    speed = high << 16 | low
+    return driver, 0 if speed in (0xFFFF, 0xFFFF_FFFF) else speed
+
+
+def _ethtool(name: str, command: int, size: int) -> bytes:
+    """What SIOCETHTOOL answers to a command whose structure has ``size`` bytes."""
+    answer = ctypes.create_string_buffer(struct.pack("=I", command), size)
+    _ask(_ETHTOOL, name, struct.pack("@P", ctypes.addressof(answer)))
+    return answer.raw
 
 
 def set_mac(name: str, mac: int) -> None:
@@ -123,6 +167,12 @@ def set_up(name: str) -> None:
     """Bring an interface up."""
     flags = struct.unpack_from("=H", _ask(_GET_FLAGS, name), 16)[0]
     _ask(_SET_FLAGS, name, struct.pack("=H", flags | _UP))
+
+
+def set_down(name: str) -> None:
+    """Take an interface down."""
+    flags = struct.unpack_from("=H", _ask(_GET_FLAGS, name), 16)[0]
+    _ask(_SET_FLAGS, name, struct.pack("=H", flags & ~_UP))
 
 
 def set_address(name: str, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> None:
