@@ -90,6 +90,13 @@ def test_start(tmp_path):
     ]
 
 
+@needs("ip")
+def test_idle(tmp_path):
+    found = rows(tmp_path, "idle")
+    assert len(found) == 1 + 3 * 4
+    assert [row["peer"] for row in found if row["metric"].startswith("first packet")] == ["Linux forwarding"] * 3
+
+
 @needs("tcpdump")
 def test_pcap(tmp_path):
     pytest.importorskip("dpkt")

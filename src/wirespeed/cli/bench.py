@@ -17,6 +17,7 @@ BENCHES: dict[str, str] = {
     "forward": "wirespeed.bench.forward",
     "hashes": "wirespeed.bench.hashes",
     "hash": "wirespeed.bench.hash",
+    "idle": "wirespeed.bench.idle",
     "locks": "wirespeed.bench.locks",
     "lpm": "wirespeed.bench.lpm",
     "lpm6": "wirespeed.bench.lpm6",

@@ -112,9 +112,8 @@ def block(work, ready):  # type: ignore[no-untyped-def]
         worker.nap_s = left // 1_000_000_000
         worker.nap_ns = left % 1_000_000_000
         offline(work + RCU_SLOT)
-        before = cycles()
         ppoll(worker.polled, worker.polled_count, work + _NAP_S, 0)
-        _learn(work, cycles() - before)
+        _learn(work, cycles() - worker.idle_since)
         online(work + RCU_SLOT)
         # The last descriptor is the wake-up: unread, it would keep every later poll() from sleeping.
         wakeup = worker.polled + ((worker.polled_count - 1) << 3)
@@ -125,14 +124,15 @@ def block(work, ready):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _learn(work, blocked):  # type: ignore[no-untyped-def]
-    """Spin longer when packets come so soon that blocking was in vain; shorter when spinning was.
+def _learn(work, silence):  # type: ignore[no-untyped-def]
+    """How long to spin next time, after so many cycles without a packet: all there may be if that would have seen the
+    silence through, half as long as before if it was in vain.
 
-    So do virtual processors of KVM (Documentation/virt/kvm/halt-polling.rst): grow at once, shrink by halves.
+    So do virtual processors of KVM (Documentation/virt/kvm/halt-polling.rst): they grow at once and shrink by halves.
     """
     worker = Worker(work)
     most = worker.spin_most
-    if blocked < most:
+    if silence < most:
         worker.spin = most
     else:
         worker.spin = worker.spin >> 1
