@@ -8,6 +8,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import shutil
@@ -35,7 +36,6 @@ from wirespeed.jit.libc import poll
 from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release
 from wirespeed.mem.region import Region
-from wirespeed.ports import af_packet_queue, tap_queue
 from wirespeed.ports.netdev import within
 from wirespeed.ports.port import Port, port
 
@@ -196,41 +196,27 @@ def _idle(moved, control, spins):  # type: ignore[no-untyped-def]
     return spins + 1
 
 
-@kernel
-def _bridge_af_packet(a_rx, a_tx, b_rx, b_tx, cache, vector, control):  # type: ignore[no-untyped-def]
-    cells = Cache(cache).cells
-    spins = 0
-    store_release(control + 40, 1)
-    while load_acquire(control) == 0:
-        forth = af_packet_queue.receive(a_rx, cache, vector, BURST)
-        if forth:
-            _watch(cells, vector, forth, control)
-            _drop(cache, vector, af_packet_queue.transmit(b_tx, cache, vector, forth), forth, control)
-        back = af_packet_queue.receive(b_rx, cache, vector, BURST)
-        if back:
-            _watch(cells, vector, back, control)
-            _drop(cache, vector, af_packet_queue.transmit(a_tx, cache, vector, back), back, control)
-        spins = _idle(forth + back, control, spins)
+@functools.cache
+def _bridging(receive: Callable[..., int], transmit: Callable[..., int]) -> Callable[..., None]:
+    """The loop of a bridge between two ports of one driver."""
 
+    @kernel
+    def run(a_rx, a_tx, b_rx, b_tx, cache, vector, control):  # type: ignore[no-untyped-def]
+        cells = Cache(cache).cells
+        spins = 0
+        store_release(control + 40, 1)
+        while load_acquire(control) == 0:
+            forth = receive(a_rx, cache, vector, BURST)
+            if forth:
+                _watch(cells, vector, forth, control)
+                _drop(cache, vector, transmit(b_tx, cache, vector, forth), forth, control)
+            back = receive(b_rx, cache, vector, BURST)
+            if back:
+                _watch(cells, vector, back, control)
+                _drop(cache, vector, transmit(a_tx, cache, vector, back), back, control)
+            spins = _idle(forth + back, control, spins)
 
-@kernel
-def _bridge_tap(a_rx, a_tx, b_rx, b_tx, cache, vector, control):  # type: ignore[no-untyped-def]
-    cells = Cache(cache).cells
-    spins = 0
-    store_release(control + 40, 1)
-    while load_acquire(control) == 0:
-        forth = tap_queue.receive(a_rx, cache, vector, BURST)
-        if forth:
-            _watch(cells, vector, forth, control)
-            _drop(cache, vector, tap_queue.transmit(b_tx, cache, vector, forth), forth, control)
-        back = tap_queue.receive(b_rx, cache, vector, BURST)
-        if back:
-            _watch(cells, vector, back, control)
-            _drop(cache, vector, tap_queue.transmit(a_tx, cache, vector, back), back, control)
-        spins = _idle(forth + back, control, spins)
-
-
-_KERNELS = {"af_packet": _bridge_af_packet, "tap": _bridge_tap}
+    return run  # type: ignore[no-any-return]
 
 
 class Bridge:
@@ -253,7 +239,7 @@ class Bridge:
         for place, made in ((64, a), (72, b)):
             write_bytes(self.control + place, bytes(ctypes.c_int32(made.descriptors(0)[0])) + b"\1\0\0\0")
         arguments = (a.rx[0], a.tx[0], b.rx[0], b.tx[0], self.pool.cache(0), self.control + CONTROL, self.control)
-        self._worker = threading.Thread(target=_KERNELS[left.partition(":")[0]], args=arguments)
+        self._worker = threading.Thread(target=_bridging(a.receive, a.transmit), args=arguments)
         self._worker.start()
         eventually(lambda: load_acquire(self.control + 40), "the worker to run")
 
@@ -315,7 +301,7 @@ class Hand:
             self.pool.close()
             self._memory.close()
             raise
-        self._receive, self._transmit = _HANDS[spec.partition(":")[0]]
+        self._receive, self._transmit = _calling(self.port.receive), _calling(self.port.transmit)
 
     def receive(self, queue: int = 0, room: int = 64) -> list[tuple[bytes, dict[str, int]]]:
         """What is there now: each frame, and its offload fields ({} for a plain packet)."""
@@ -374,32 +360,20 @@ class Hand:
         assert in_use == 0
 
 
-@kernel
-def _receive_af_packet(queue, cache, vector, room):  # type: ignore[no-untyped-def]
-    return af_packet_queue.receive(queue, cache, vector, room)
+@functools.cache
+def _calling(function: Callable[..., int]) -> Callable[..., int]:
+    """A kernel that calls a driver's function once."""
 
+    @kernel
+    def call(queue, cache, vector, count):  # type: ignore[no-untyped-def]
+        return function(queue, cache, vector, count)
 
-@kernel
-def _transmit_af_packet(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    return af_packet_queue.transmit(queue, cache, vector, count)
-
-
-@kernel
-def _receive_tap(queue, cache, vector, room):  # type: ignore[no-untyped-def]
-    return tap_queue.receive(queue, cache, vector, room)
-
-
-@kernel
-def _transmit_tap(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    return tap_queue.transmit(queue, cache, vector, count)
+    return call  # type: ignore[no-any-return]
 
 
 @kernel
 def _free(cache, vector, count):  # type: ignore[no-untyped-def]
     release(Cache(cache), vector, count)
-
-
-_HANDS = {"af_packet": (_receive_af_packet, _transmit_af_packet), "tap": (_receive_tap, _transmit_tap)}
 
 
 @contextlib.contextmanager

@@ -1,77 +1,40 @@
-"""af_packet's packet path: a ring of frames in, sendmmsg out.
+"""af_packet's receive path for low latency: a ring of slots, TPACKET_V2.
 
-**In.** The kernel copies each frame into the next slot of a ring we map (TPACKET_V2) and sets its status;
-we copy it into a cell and give the slot back. A frame too large for a slot, in practice a super-packet of
-up to 64 KiB, is marked TP_STATUS_COPY and waits, whole, in the socket's queue: recvmsg puts it straight
-into cells. So slots are small (the ring stays in the cache) and large packets are copied once.
+The kernel copies each frame into the next slot of a ring we map and sets its status; we copy it into a cell and give
+the slot back. A frame too large for a slot, in practice a super-packet of up to 64 KiB, is marked TP_STATUS_COPY and
+waits, whole, in the socket's queue: recvmsg puts it straight into cells. So slots are small (the ring stays in the
+cache) and large packets are copied once.
 
 ::
 
     slot   0     32          52        macoff-10    macoff                   frame_size
            tpacket2_hdr      sockaddr  virtio-net   frame ...
 
-Why not TPACKET_V3: its blocks are handed over when they are full or after a timeout of at least a
-millisecond. A lone packet then waits 0.5 ms (median; 1 ms at worst) where V2 shows it in 8 us.
-
-**Out.** sendmmsg: one call a burst, each message pointing at the packet's own cells. Why not
-PACKET_TX_RING: measured over veth it is no faster for 64-byte frames and half as fast for 64 KiB ones (the
-kernel copies the ring's pages again when a packet crosses into another stack), a slot is held until the far
-side lets go of the packet, and chains would have to be copied together first.
-
-References: Documentation/networking/packet_mmap.rst; net/packet/af_packet.c (tpacket_rcv, packet_snd).
+References: Documentation/networking/packet_mmap.rst; net/packet/af_packet.c (tpacket_rcv).
 """
 
 from wirespeed.jit import (
     View,
-    bswap16,
     cold,
-    copy,
     inline,
     le16,
     le32,
     le64,
-    load32,
-    load64,
     load_acquire32,
-    move,
     prefetch,
-    store16,
     store64,
     store_release32,
 )
-from wirespeed.jit.libc import errno, recvmsg, sendmmsg
-from wirespeed.mem.descriptor import (
-    CHAINED,
-    ROOM,
-    CellHeader,
-    address_of,
-    header_of,
-    length_of,
-    offset_of,
-    with_data,
-)
-from wirespeed.mem.pool import MAX_BURST, Cache, release, take, taken, untake
-from wirespeed.ports.af_packet_calls import (
-    AUXILIARY_BYTES,
-    DONT_WAIT,
-    EAGAIN,
-    ENETDOWN,
-    ENOBUFS,
-    ENODEV,
-    ENXIO,
-    TRUNCATED,
-    Auxiliary,
-    Message,
-)
+from wirespeed.jit.libc import errno, recvmsg
+from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
+from wirespeed.ports.af_packet_calls import AUXILIARY_BYTES, DONT_WAIT, EAGAIN, TRUNCATED, Auxiliary, Message
+from wirespeed.ports.af_packet_frame import ETHERNET, TAG, VLAN_VALID, copy_in, dress
 from wirespeed.ports.queue import Queue
-from wirespeed.ports.scatter import ENTRIES, SEGMENTS, VECTORS, aim, arm, assemble, cells_for, gather
-from wirespeed.ports.virtio_net import HEADER_BYTES, HOSTILE, load_offloads
+from wirespeed.ports.scatter import SEGMENTS, VECTORS, aim, arm, cells_for
+from wirespeed.ports.virtio_net import HEADER_BYTES, HOSTILE
 
-_USER, _COPY, _VLAN_VALID, _TPID_VALID = 0x1, 0x2, 0x10, 0x40  # TP_STATUS_*
-_ETHERNET = 14
-_TAG = 4
-BATCH: int = 256
-"""Messages of one sendmmsg."""
+_USER, _COPY = 0x1, 0x2  # TP_STATUS_USER, TP_STATUS_COPY
+_SECOND_NS = 1_000_000_000
 
 
 class Frame(View):
@@ -81,20 +44,23 @@ class Frame(View):
     length = le32(4, "bytes on the wire")
     captured = le32(8, "bytes here")
     mac = le16(12, "where the frame starts")
+    seconds = le32(16)
+    nanoseconds = le32(20)
     tci = le16(24)
     tpid = le16(26)
     SIZE = 32
 
 
 class RxQueue(Queue):
-    """A receive queue. Its vector for recvmsg and so on follow the record (:func:`format_rx`)."""
+    """A receive queue of slots. Its vector for recvmsg and so on follow the record (:func:`format_rx`)."""
 
     fd = le64(64)
-    ring = le64(72)
+    ring = le64(72, "the first slot; 0: there is no interface")
     frames = le64(80)
     frame_size = le64(88)
     head = le64(96, "the slot that is filled next")
     overruns = le64(104, "large frames whose copy the socket's queue had no room for")
+    stamps = le64(112, "1 if packets get their time of receipt")
     lost = le64(128, "what the kernel dropped before the ring; only control code writes this line")
     header = le64(192, "a virtio-net header, as recvmsg left it")
     message = le64(200)
@@ -103,48 +69,26 @@ class RxQueue(Queue):
     SIZE = 256
 
 
-class TxQueue(Queue):
-    """A transmit queue."""
-
-    fd = le64(64)
-    blank = le64(72, "a virtio-net header of zeros")
-    headers = le64(80, "one of 16 bytes for each message")
-    messages = le64(88)
-    vector = le64(96)
-    SIZE = 128
-
-
 RX_BYTES: int = 512 + VECTORS * 16
-TX_BYTES: int = 256 + BATCH * (16 + Message.SIZE) + VECTORS * 16
 
 
-def format_rx(address: int, fd: int, ring: int, frames: int, frame_size: int) -> None:
+def format_rx(address: int, stamps: bool) -> None:
     """Lay out a receive queue in RX_BYTES of zeros."""
     queue = RxQueue(address)
-    queue.fd, queue.ring, queue.frames, queue.frame_size = fd, ring, frames, frame_size
+    queue.stamps = int(stamps)
     queue.header, queue.message, queue.control = address + 256, address + 320, address + 384
     queue.vector = address + 512
     Message(queue.message).control = queue.control
-
-
-def format_tx(address: int, fd: int) -> None:
-    """Lay out a transmit queue in TX_BYTES of zeros."""
-    queue = TxQueue(address)
-    queue.fd, queue.blank = fd, address + 128
-    queue.headers = address + 256
-    queue.messages = queue.headers + BATCH * 16
-    queue.vector = queue.messages + BATCH * Message.SIZE
-
-
-# Receiving ---------------------------------------------------------------------------------------------
 
 
 @inline
 def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     """Packets from the ring, as many as are there."""
     record = RxQueue(queue)
-    if load_acquire32(record.ring + record.head * record.frame_size) & _USER:
-        return _receive(queue, cache, vector, room)
+    ring = record.ring
+    if ring != 0:
+        if load_acquire32(ring + record.head * record.frame_size) & _USER:
+            return _receive(queue, cache, vector, room)
     return 0
 
 
@@ -171,6 +115,9 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         length = frame.captured
         header = slot + frame.mac - HEADER_BYTES
         tci, tpid = frame.tci, frame.tpid
+        time_ns = 0
+        if record.stamps != 0:
+            time_ns = frame.seconds * _SECOND_NS + frame.nanoseconds
         if status & _COPY:
             if used + SEGMENTS > got:
                 break
@@ -186,25 +133,21 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         else:
             if used + cells_for(length) > got:
                 break
-            _copy_in(window, cells, used, slot + frame.mac, length)
+            copy_in(window, cells, used, slot + frame.mac, length)
         if length < 0:
             record.overruns += 1
-        elif length < _ETHERNET:
+        elif length < ETHERNET:
             record.errors += 1
         else:
-            desc = assemble(window, cells, used, length)
-            tag = 0
-            if status & _VLAN_VALID:
-                tag = _TAG
-                desc = _put_tag(cells, desc, tci, tpid if status & _TPID_VALID else 0x8100)
-            line = header_of(cells, desc)
-            meta = load_offloads(header, line, address_of(cells, desc), length_of(desc), tag)
-            if meta == HOSTILE:
+            desc = dress(window, cells, used, length, status, tci, tpid, header, time_ns)
+            if desc == HOSTILE:
                 record.errors += 1
             else:
-                store64(vector + (packets << 3), desc | meta)
+                store64(vector + (packets << 3), desc)
                 packets += 1
-                total += length + tag
+                total += length
+                if status & VLAN_VALID:
+                    total += TAG
                 used += cells_for(length)
         store_release32(slot, 0)
         head = following
@@ -215,19 +158,6 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         record.bytes += total
         record.calls += 1
     return packets
-
-
-@inline
-def _copy_in(window, cells, first, source, length):  # type: ignore[no-untyped-def]
-    """Copy a frame into the window's cells from ``first`` on."""
-    left = length
-    at = first
-    while left > ROOM:
-        copy(address_of(cells, load64(window - (at << 3))), source, ROOM)
-        left -= ROOM
-        source += ROOM
-        at += 1
-    copy(address_of(cells, load64(window - (at << 3))), source, left)
 
 
 @cold
@@ -254,95 +184,4 @@ def _receive_whole(queue, first):  # type: ignore[no-untyped-def]
     return got - HEADER_BYTES
 
 
-@cold
-def _put_tag(cells, desc, tci, tpid):  # type: ignore[no-untyped-def]
-    """Put back the VLAN tag that the kernel took off, behind the two addresses: IEEE 802.1Q, clause 9.3."""
-    start = address_of(cells, desc)
-    move(start - _TAG, start, 12)
-    store16(start + 8, bswap16(tpid))
-    store16(start + 10, bswap16(tci))
-    if desc & CHAINED:
-        CellHeader(header_of(cells, desc)).length += _TAG
-    return with_data(desc, offset_of(desc) - _TAG, length_of(desc) + _TAG)
-
-
-# Sending -----------------------------------------------------------------------------------------------
-
-
-@inline
-def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    """Send packets; what the socket's send buffer has no room for is left to the caller."""
-    if count == 0:
-        return 0
-    return _transmit(queue, cache, vector, count)
-
-
-@cold
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    record = TxQueue(queue)
-    cells = Cache(cache).cells
-    done = 0
-    before = record.packets
-    more = True
-    while more and done < count:
-        prepared = _prepare(queue, cells, vector + (done << 3), count - done)
-        handled = _send(queue, prepared)
-        done += handled
-        more = handled == prepared
-    release(Cache(cache), vector, done)
-    if record.packets != before:
-        record.calls += 1
-    return done
-
-
-@inline
-def _prepare(queue, cells, vector, count):  # type: ignore[no-untyped-def]
-    """Describe as many packets as one call takes; returns how many (at least one)."""
-    record = TxQueue(queue)
-    entries = 0
-    prepared = 0
-    while prepared < min(count, BATCH) and entries + ENTRIES <= VECTORS:
-        at = record.vector + (entries << 4)
-        desc = load64(vector + (prepared << 3))
-        message = Message(record.messages + (prepared << 6))
-        message.vector = at
-        # Too many segments: an empty message, which the kernel refuses; an error like others.
-        message.vectors = gather(at, cells, desc, record.headers + (prepared << 4), record.blank)
-        entries += message.vectors
-        prepared += 1
-    return prepared
-
-
-@inline
-def _send(queue, prepared):  # type: ignore[no-untyped-def]
-    """Send the prepared messages; returns how many were dealt with: all, unless the socket is full."""
-    record = TxQueue(queue)
-    at = 0
-    while at < prepared:
-        sent = sendmmsg(record.fd, record.messages + (at << 6), prepared - at, DONT_WAIT)
-        if sent > 0:
-            total = 0
-            for i in range(at, at + sent):
-                total += load32(record.messages + (i << 6) + 56)
-            record.bytes += total - sent * HEADER_BYTES
-            record.packets += sent
-            at += sent
-        else:
-            reason = errno()
-            if reason == EAGAIN:
-                return at
-            if reason in (ENETDOWN, ENXIO, ENODEV):
-                record.dropped += prepared - at
-                return prepared
-            if reason == ENOBUFS:  # the interface's queue dropped it
-                record.dropped += 1
-            else:  # EMSGSIZE: above the MTU; EINVAL: no frame, or offloads that make no sense
-                record.errors += 1
-            at += 1
-    return at
-
-
-__all__ = [
-    "BATCH", "RX_BYTES", "TX_BYTES", "Frame", "RxQueue", "TxQueue", "format_rx", "format_tx", "receive",
-    "transmit",
-]  # fmt: skip
+__all__ = ["RX_BYTES", "Frame", "RxQueue", "format_rx", "receive"]
