@@ -18,7 +18,14 @@ from wirespeed.errors import ArenaError
 NORMAL_PAGE = os.sysconf("SC_PAGE_SIZE")
 MADV_HUGEPAGE, MADV_POPULATE_WRITE, MADV_COLLAPSE = 14, 23, 25
 _PROT_NONE, _PROT_READ, _PROT_READ_WRITE = 0x0, 0x1, 0x3
-_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE, _MAP_POPULATE = (
+    0x01,
+    0x02,
+    0x10,
+    0x20,
+    0x4000,
+    0x8000,
+)
 _MPOL_PREFERRED = 1
 _SYS_MBIND = {"x86_64": 237, "aarch64": 235}
 
@@ -108,6 +115,15 @@ def map_for_reading(fd: int, size: int) -> int:
     return _mmap(0, size, _PROT_READ, _MAP_SHARED, fd)
 
 
+def map_file_at(fd: int, size: int, offset: int) -> int:
+    """Map ``size`` bytes of ``fd`` from ``offset`` on, shared, with its pages at hand; returns the address.
+
+    Raises:
+        OSError: as mmap(2).
+    """
+    return _mmap(0, size, _PROT_READ_WRITE, _MAP_SHARED | _MAP_POPULATE, fd, offset)
+
+
 def unmap(address: int, size: int) -> None:
     """Give the address range back."""
     _libc.munmap(address, size)
@@ -144,8 +160,8 @@ def huge_bytes(address: int) -> int:
     return 0
 
 
-def _mmap(address: int, size: int, protection: int, flags: int, fd: int) -> int:
-    result = _libc.mmap(address, size, protection, flags, fd, 0)
+def _mmap(address: int, size: int, protection: int, flags: int, fd: int, offset: int = 0) -> int:
+    result = _libc.mmap(address, size, protection, flags, fd, offset)
     if result is None or result == ctypes.c_void_p(-1).value:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -116,3 +116,9 @@ def ppoll(descriptors: int, count: int, timeout: int, mask: int) -> int:
     """ppoll(2): poll(2) with a timeout in nanoseconds, ``timeout`` is the address of a struct timespec."""
     check = _through_ctypes("ppoll", descriptors, count, timeout, mask)
     return check - (1 << 32) if check >> 31 == 1 else check
+
+
+@_call("syscall", 7)
+def syscall(number: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+    """syscall(2): a call that the C library has no function for."""
+    return _through_ctypes("syscall", number, a, b, c, d, e, f)

@@ -15,9 +15,9 @@ References: Documentation/networking/packet_mmap.rst; net/packet/af_packet.c (pr
 
 from wirespeed.jit import View, cold, inline, le16, le32, le64, load_acquire32, prefetch, store64, store_release32
 from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
-from wirespeed.ports.af_packet_frame import ETHERNET, TAG, VLAN_VALID, copy_in, dress
+from wirespeed.ports.af_packet_frame import ETHERNET, TAG, VLAN_VALID, dress
 from wirespeed.ports.queue import Queue
-from wirespeed.ports.scatter import SEGMENTS, cells_for
+from wirespeed.ports.scatter import SEGMENTS, cells_for, copy_in
 from wirespeed.ports.virtio_net import HEADER_BYTES, HOSTILE
 
 _USER = 0x1  # TP_STATUS_USER

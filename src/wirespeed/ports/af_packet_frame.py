@@ -6,11 +6,10 @@ expect the frame as it was on the wire, so the tag is put back in front of it, i
 References: Documentation/networking/packet_mmap.rst, timestamping.rst; include/uapi/linux/if_packet.h.
 """
 
-from wirespeed.jit import bswap16, cold, copy, inline, load64, move, store16, store64
+from wirespeed.jit import bswap16, cold, inline, move, store16, store64
 from wirespeed.mem.descriptor import (
     CHAINED,
     META,
-    ROOM,
     CellHeader,
     address_of,
     header_of,
@@ -27,19 +26,6 @@ ETHERNET: int = 14
 TAG: int = 4
 
 _CUSTOMER_TAG = 0x8100
-
-
-@inline
-def copy_in(window, cells, first, source, length):  # type: ignore[no-untyped-def]
-    """Copy a frame into the window's cells from ``first`` on."""
-    left = length
-    at = first
-    while left > ROOM:
-        copy(address_of(cells, load64(window - (at << 3))), source, ROOM)
-        left -= ROOM
-        source += ROOM
-        at += 1
-    copy(address_of(cells, load64(window - (at << 3))), source, left)
 
 
 @inline
@@ -90,4 +76,4 @@ def _stamp(line, meta, time_ns):  # type: ignore[no-untyped-def]
     return META
 
 
-__all__ = ["ETHERNET", "TAG", "TPID_VALID", "VLAN_VALID", "copy_in", "dress"]
+__all__ = ["ETHERNET", "TAG", "TPID_VALID", "VLAN_VALID", "dress"]

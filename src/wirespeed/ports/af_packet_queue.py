@@ -28,9 +28,9 @@ from wirespeed.jit import (
 from wirespeed.jit.libc import errno, recvmsg
 from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
 from wirespeed.ports.af_packet_calls import AUXILIARY_BYTES, DONT_WAIT, EAGAIN, TRUNCATED, Auxiliary, Message
-from wirespeed.ports.af_packet_frame import ETHERNET, TAG, VLAN_VALID, copy_in, dress
+from wirespeed.ports.af_packet_frame import ETHERNET, TAG, VLAN_VALID, dress
 from wirespeed.ports.queue import Queue
-from wirespeed.ports.scatter import SEGMENTS, VECTORS, aim, arm, cells_for
+from wirespeed.ports.scatter import SEGMENTS, VECTORS, aim, arm, cells_for, copy_in
 from wirespeed.ports.virtio_net import HEADER_BYTES, HOSTILE
 
 _USER, _COPY = 0x1, 0x2  # TP_STATUS_USER, TP_STATUS_COPY

@@ -28,6 +28,7 @@ KINDS: dict[str, str] = {
     "ring": "wirespeed.ports.ring:RingPort",
     "sink": "wirespeed.ports.null:Sink",
     "tap": "wirespeed.ports.tap:Tap",
+    "tun": "wirespeed.ports.tap:Tun",
 }
 """Every kind of port and the class that drives it."""
 

@@ -12,7 +12,7 @@ packet's first cell, which the packet before has used up, becomes that packet's 
             header   cell 0  cell 1  cell 2  cell 3 ...                     header   cell 2  cell 3 ...
 """
 
-from wirespeed.jit import View, cold, inline, le64, load64
+from wirespeed.jit import View, cold, copy, inline, le64, load64
 from wirespeed.mem.descriptor import (
     CHAINED,
     META,
@@ -99,6 +99,19 @@ def _chain(window, cells, first, length):  # type: ignore[no-untyped-def]
     return following
 
 
+@inline
+def copy_in(window, cells, first, source, length):  # type: ignore[no-untyped-def]
+    """Copy a frame into the window's cells from ``first`` on."""
+    left = length
+    at = first
+    while left > ROOM:
+        copy(address_of(cells, load64(window - (at << 3))), source, ROOM)
+        left -= ROOM
+        source += ROOM
+        at += 1
+    copy(address_of(cells, load64(window - (at << 3))), source, left)
+
+
 # Sending -----------------------------------------------------------------------------------------------
 
 
@@ -142,4 +155,4 @@ def _gather_rest(vector, cells, desc):  # type: ignore[no-untyped-def]
     return entries
 
 
-__all__ = ["ENTRIES", "SEGMENTS", "VECTORS", "Iovec", "aim", "arm", "assemble", "cells_for", "gather"]
+__all__ = ["ENTRIES", "SEGMENTS", "VECTORS", "Iovec", "aim", "arm", "assemble", "cells_for", "copy_in", "gather"]
