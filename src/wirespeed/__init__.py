@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from wirespeed.tables.cuckoo_filter import CuckooFilter
     from wirespeed.tables.flow import FlowTable
     from wirespeed.tables.hash import HashTable
+    from wirespeed.tables.histogram import Histogram
     from wirespeed.tables.hyperloglog import HyperLogLog
     from wirespeed.tables.keys import FiveTuple4, FiveTuple6, Key, MacVlan
     from wirespeed.tables.lpm import Lpm4
@@ -107,6 +108,7 @@ _PLACES: dict[str, str] = {
     "tables.cuckoo_filter": "CuckooFilter",
     "tables.flow": "FlowTable",
     "tables.hash": "HashTable",
+    "tables.histogram": "Histogram",
     "tables.hyperloglog": "HyperLogLog",
     "tables.keys": "FiveTuple4 FiveTuple6 Key MacVlan",
     "tables.lpm": "Lpm4",
@@ -178,6 +180,7 @@ __all__ = [
     "Gro",
     "HashTable",
     "Header",
+    "Histogram",
     "HyperLogLog",
     "Icmp",
     "Icmp6",
