@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import Counter as counter
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.mem.zone import Zone
+    from wirespeed.ports.generator import Generator
+    from wirespeed.ports.generator_program import Counting, FromRoutes, Random, Weighted
+    from wirespeed.ports.generator_stream import Stream
     from wirespeed.ports.port import Port, port
     from wirespeed.ports.through import Fragment, Segment, through
     from wirespeed.tables.acl import Acl4, Acl6
@@ -99,6 +102,9 @@ _PLACES: dict[str, str] = {
     "mem.shared": "Shared attach",
     "mem.state": "Counter PerWorker counter per_worker",
     "mem.zone": "Zone",
+    "ports.generator": "Generator",
+    "ports.generator_program": "Counting FromRoutes Random Weighted",
+    "ports.generator_stream": "Stream",
     "ports.port": "Port port",
     "ports.through": "Fragment Segment through",
     "tables.acl": "Acl4 Acl6",
@@ -167,6 +173,7 @@ __all__ = [
     "Bloom",
     "CountMin",
     "Counter",
+    "Counting",
     "CuckooFilter",
     "DifferentiatedMeters",
     "Distributor",
@@ -176,6 +183,8 @@ __all__ = [
     "FiveTuple6",
     "FlowTable",
     "Fragment",
+    "FromRoutes",
+    "Generator",
     "Graph",
     "Gro",
     "HashTable",
@@ -196,6 +205,7 @@ __all__ = [
     "Pool",
     "Poptrie4",
     "Port",
+    "Random",
     "Rates",
     "Reassembly",
     "Reorder",
@@ -211,6 +221,7 @@ __all__ = [
     "Shared",
     "SingleRateMeters",
     "SpinLock",
+    "Stream",
     "Tally",
     "Tcp",
     "Thresholds",
@@ -224,6 +235,7 @@ __all__ = [
     "View",
     "Vlan",
     "Vrfs",
+    "Weighted",
     "WirespeedError",
     "Wred",
     "Zone",

@@ -14,6 +14,7 @@ from wirespeed.errors import TableError
 from wirespeed.graph.graph import Graph
 from wirespeed.nodes import ethernet_input, ipv4_lookup, ipv4_rewrite, ipv4_ttl, ipv4_validate
 from wirespeed.ports.generator import Generator
+from wirespeed.ports.generator_program import inside
 from wirespeed.ports.port import Port, port
 from wirespeed.tables.adjacency import FORWARD, Adjacencies, Adjacency
 from wirespeed.tables.lpm import Lpm4
@@ -42,11 +43,7 @@ class Router:
 
     def destinations(self, count: int, seed: int = 1) -> NDArray[np.uint32]:
         """``count`` addresses that the table has routes for: a random one inside a random prefix each."""
-        random = np.random.default_rng(seed)
-        chosen = random.integers(0, len(self.prefixes), count)
-        host_bits = 32 - self.lengths[chosen].astype(np.uint64)
-        inside = random.integers(0, 1 << 32, count, dtype=np.uint64) & ((np.uint64(1) << host_bits) - np.uint64(1))
-        return (self.prefixes[chosen].astype(np.uint64) | inside).astype(np.uint32)
+        return inside(self.prefixes, self.lengths, count, np.random.default_rng(seed))
 
 
 def make_router(routes: Path | None = None) -> Router:

@@ -51,7 +51,7 @@ def choose(fields: Sequence[Values], count: int, seed: int, distinct: bool = Tru
             digit = numbers // np.uint64(min(turns, _DRAWN))
             if field.span <= count:
                 digit %= np.uint64(field.span)
-            columns[field.name] = _values(field, digit)
+            columns[field.name] = values(field, digit)
             turns *= field.span
     drawn = [field for field in fields if field.mode == "random"]
     if not drawn:
@@ -62,28 +62,29 @@ def choose(fields: Sequence[Values], count: int, seed: int, distinct: bool = Tru
         columns.update(_shuffled(drawn, room, min(turns, count), laps, count, rng))
         return columns
     for field in drawn:
-        columns[field.name] = _draw(field, count, rng)
+        columns[field.name] = draw(field, count, rng)
     while distinct:
         again = _repeated(columns, count)
         if not len(again):
             break
         for field in drawn:
-            fresh = _draw(field, len(again), rng)
+            fresh = draw(field, len(again), rng)
             columns[field.name].high[again] = fresh.high
             columns[field.name].low[again] = fresh.low
     return columns
 
 
-def _values(field: Values, index: Words) -> Column:
+def values(field: Values, index: Words) -> Column:
     """``first + index``, with the carry."""
     low = np.uint64(field.first & _LOW) + index
     high = np.uint64(field.first >> 64) + (low < index).astype(np.uint64)
     return Column(high, low)
 
 
-def _draw(field: Values, count: int, rng: np.random.Generator) -> Column:
+def draw(field: Values, count: int, rng: np.random.Generator) -> Column:
+    """``count`` values, each drawn evenly."""
     if field.span <= _DRAWN:
-        return _values(field, rng.integers(0, field.span, count, dtype=np.uint64))
+        return values(field, rng.integers(0, field.span, count, dtype=np.uint64))
     source = random.Random(int(rng.integers(0, _DRAWN)))
     drawn = [field.first + source.randrange(field.span) for _ in range(count)]
     return Column(
@@ -100,7 +101,7 @@ def _shuffled(
     index = every.T.reshape(-1)[:count]
     columns = {}
     for field in fields:
-        columns[field.name] = _values(field, index % np.uint64(field.span))
+        columns[field.name] = values(field, index % np.uint64(field.span))
         index = index // np.uint64(field.span)
     return columns
 

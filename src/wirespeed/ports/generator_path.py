@@ -5,16 +5,24 @@ Everything a packet says is written before the first one leaves (:mod:`wirespeed
 A queue walks its own part of that table, round and round::
 
     first                                 next                        end
-    | template | template | template |    | template | ...            |     64 bytes each (128 if the
+    | template | template | template |    | template | ...            |     64 bytes each (more if the
     +----------+----------+----------+----+----------+----------------+     headers alone are longer)
 
-Three functions, of which a port takes the one its options call for:
+and beside it a word for each template::
+
+     63       32 31        16 15       0
+    +-----------+------------+----------+    stream: offset of its record; stamp: offset in the frame, 0: none;
+    |  stream   |   stamp    |  length  |    of these, only receive_streams looks at more than the length
+    +-----------+------------+----------+
+
+Four functions, of which a port takes the one its options call for:
 
 - :func:`receive_short`: frames that fit a template. Two vector loads and stores and one descriptor each.
 - :func:`receive_long`: frames of any length: the rest comes from one body that all share, over a chain of
   cells where one is not enough.
 - :func:`receive_random`: like either, then draws addresses or ports anew for every packet and mends the
   checksums (RFC 1624 eqn. 3).
+- :func:`receive_streams`: frames of several streams, each with a body of its own, and stamped.
 
 A generator that has a rate asks :func:`allowance` first and is never ahead of it.
 """
@@ -27,7 +35,6 @@ from wirespeed.jit import (
     copy64,
     cycles,
     inline,
-    le64,
     load16,
     load32,
     load64,
@@ -39,114 +46,34 @@ from wirespeed.jit import (
 )
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of
 from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
-from wirespeed.ports.queue import ENDED, Queue
+from wirespeed.ports.generator_queue import (
+    FRACTION,
+    GeneratorQueue,
+    allowance,
+    count_sent,
+    granted,
+    spend,
+)
+from wirespeed.ports.queue import ENDED
+from wirespeed.ports.stamp import write_stamp
 
 TEMPLATE: int = 64
 """Bytes of a template: a cache line, which is what :func:`receive_short` copies."""
 
-FRACTION: int = 16
-"""Bits after the point in the pacer's cycles."""
-
-_LONGEST_PAUSE = 1 << 40  # cycles, some minutes: more cannot be told from a pause of this length
-
-
-class GeneratorQueue(Queue):
-    """A queue record: where its templates are, what is left to do, how fast, what is drawn anew."""
-
-    first = le64(64, "address of the first template")
-    end = le64(72, "address after the last")
-    next = le64(80, "address of the one to send next")
-    left = le64(88, "packets still to come; negative: no end")
-    frame = le64(96, "bytes of each frame; the longest where lengths differ")
-    template = le64(104, "bytes from one template to the next")
-    lengths = le64(112, "address of one word a template: bytes of its frame")
-    body = le64(120, "address of what follows the template in a longer frame")
-    cells = le64(128, "cells a frame takes")
-    cost = le64(136, "cycles between two packets, FRACTION bits after the point; 0: no rate")
-    credit = le64(144, "cycles saved up, FRACTION bits after the point")
-    depth = le64(152, "the most that may be saved up, FRACTION bits after the point")
-    last = le64(160, "when allowance was asked last, 0: never")
-    state = le64(168, "the random generator's, never 0")
-    ip_sum = le64(192, "offset of the IPv4 header checksum, 0: none")
-    sum = le64(200, "offset of the transport checksum")
-    covers = le64(208, "1: the transport checksum covers the addresses too")
-    udp = le64(216, "1: a checksum of 0 is sent as 0xFFFF (RFC 768)")
-    src_at = le64(224, "offset of the last four bytes of the source address")
-    src_low = le64(232, "smallest value drawn")
-    src_span = le64(240, "how many values there are; 0: keep the template's")
-    dst_at = le64(248)
-    dst_low = le64(256)
-    dst_span = le64(264)
-    sport_at = le64(272, "offset of the source port")
-    sport_low = le64(280)
-    sport_span = le64(288)
-    dport_at = le64(296)
-    dport_low = le64(304)
-    dport_span = le64(312)
-    SIZE = 320
-
-
-@inline
-def allowance(record, now, room):
-    """How many of ``room`` packets may leave at cycle ``now``.
-
-    A token bucket whose tokens are cycles. The first call starts the clock and allows one packet. Nothing is
-    spent here: see :func:`spend`.
-    """
-    elapsed = now - record.last
-    if record.last == 0:
-        record.credit = record.cost
-        elapsed = 0
-    record.last = now
-    elapsed = min(max(elapsed, 0), _LONGEST_PAUSE)
-    record.credit = min(record.credit + (elapsed << FRACTION), record.depth)
-    if record.credit < record.cost:
-        return 0
-    return min(room, record.credit // record.cost)
-
-
-@inline
-def spend(record, packets):
-    """Pay for the packets that left."""
-    record.credit -= packets * record.cost
-
-
-@inline
-def _wanted(record, room):
-    """How many packets are to leave now."""
-    wanted = room
-    if record.left > 0:
-        wanted = min(room, record.left)
-    if record.cost:
-        wanted = allowance(record, cycles(), wanted)
-    return wanted
-
-
-@inline
-def _count(record, packets, total):
-    record.left -= packets
-    record.packets += packets
-    record.bytes += total
-    if packets:
-        record.calls += 1
-    if record.cost:
-        spend(record, packets)
-
-
-@cold
-def _ended(record):
-    record.ended = 1
-    return ENDED
+STREAM: int = 64
+"""Bytes of a stream's record: its next sequence number, its identifier, the address of its body."""
 
 
 @inline
 def receive_short(queue, cache, vector, room):
     """Frames of one length that fit a template."""
     record = GeneratorQueue(queue)
-    if record.left == 0:
-        return _ended(record)
+    now = cycles()
+    wanted = granted(record, now, room)
+    if wanted < 0:
+        return ENDED
     stack = Cache(cache)
-    got = take(stack, _wanted(record, room))
+    got = take(stack, wanted)
     source = taken(stack, got)
     cells = stack.cells
     length = record.frame << 48
@@ -163,78 +90,104 @@ def receive_short(queue, cache, vector, room):
         if template == record.end:
             template = record.first
     record.next = template
-    _count(record, got, got * record.frame)
+    count_sent(record, now, got, got * record.frame)
     return got
 
 
 @inline
 def receive_long(queue, cache, vector, room):
     """Frames of any length, each of its own."""
-    return _receive_any(queue, cache, vector, room, False)
+    return _receive_any(queue, cache, vector, room, False, False)
 
 
 @inline
 def receive_random(queue, cache, vector, room):
     """Frames of any length; what is random is drawn anew for each."""
-    return _receive_any(queue, cache, vector, room, True)
+    return _receive_any(queue, cache, vector, room, True, False)
 
 
 @inline
-def _receive_any(queue, cache, vector, room, random):
+def receive_streams(queue, cache, vector, room):
+    """Frames of any length, of several streams; stamped."""
+    return _receive_any(queue, cache, vector, room, False, True)
+
+
+@inline
+def _receive_any(queue, cache, vector, room, random, streams):
     record = GeneratorQueue(queue)
-    if record.left == 0:
-        return _ended(record)
-    stack = Cache(cache)
     each = record.cells
-    wanted = _wanted(record, min(room, MAX_BURST // each))
+    now = cycles()
+    wanted = granted(record, now, min(room, MAX_BURST // each))
+    if wanted < 0:
+        return ENDED
+    stack = Cache(cache)
     got = take(stack, wanted * each)
     source = taken(stack, got)
     packets = got // each
-    untake(stack, got - packets * each)
+    used = 0
     template, step, end = record.next, record.template, record.end
     lengths = record.lengths + (template - record.first) // step * 8
     body = record.body - step
+    table = record.streams
     cells = stack.cells
     total = 0
     for i in range(packets):
-        length = load64(lengths)
+        word = load64(lengths)
+        length = word & 0xFFFF
         desc = load64(source)
         to = address_of(cells, desc)
         copy64(to, template)
-        if step > TEMPLATE:
-            copy64(to + TEMPLATE, template + TEMPLATE)
+        for at in range(TEMPLATE, step, TEMPLATE):
+            copy64(to + at, template + at)
         if random:
             _redraw(record, template, to)
+        if streams:
+            stream = table + (word >> 32)
+            body = load64(stream + 16) - step
+            _stamp(stream, to, (word >> 16) & 0xFFFF, now)
         here = min(length, ROOM)
         for at in range(step, here, 64):  # the last of these may go beyond the frame: there is room
             copy64(to + at, body + at)
-        if each > 1:
-            desc = _chain(record, cells, source, desc, length)
+        need = 1
+        if length > ROOM:
+            need = (length + ROOM - 1) // ROOM
+            desc = _chain(need, cells, source, desc, length, body)
         store64(vector + (i << 3), desc | (here << 48))
-        source -= each << 3
+        source -= need << 3
+        used += need
         total += length
         template += step
         lengths += 8
         if template == end:
             template = record.first
             lengths = record.lengths
+    untake(stack, got - used)
     record.next = template
-    _count(record, packets, total)
+    count_sent(record, now, packets, total)
     return packets
 
 
+@inline
+def _stamp(stream, to, at, now):
+    """Number a packet, and say when it left: the time of its burst."""
+    sequence = load64(stream)
+    store64(stream, sequence + 1)
+    if at > 0:
+        write_stamp(to + at, load64(stream + 8), now, sequence)
+
+
 @cold
-def _chain(record, cells, source, desc, length):
-    """Put what does not fit the first cell in the following ones; returns the first's descriptor."""
+def _chain(need, cells, source, desc, length, body):
+    """Put what does not fit the first of ``need`` cells in the following ones; returns the first's descriptor."""
     header = header_of(cells, desc)
     CellHeader(header).length = length
     done = ROOM
-    for j in range(1, record.cells):
+    for j in range(1, need):
         here = min(length - done, ROOM)
         following = load64(source - (j << 3)) | (here << 48)
         if done + here < length:
             following |= CHAINED
-        copy(address_of(cells, following), record.body + done - record.template, here)
+        copy(address_of(cells, following), body + done, here)
         CellHeader(header).next = following
         header = header_of(cells, following)
         done += here
@@ -310,3 +263,17 @@ def _redraw(record, template, to):
     if record.ip_sum:
         _mend(template, to, record.ip_sum, addresses, 0)
     _mend(template, to, record.sum, ports + addresses * record.covers, record.udp)
+
+
+__all__ = [
+    "FRACTION",
+    "STREAM",
+    "TEMPLATE",
+    "GeneratorQueue",
+    "allowance",
+    "receive_long",
+    "receive_random",
+    "receive_short",
+    "receive_streams",
+    "spend",
+]

@@ -1,5 +1,6 @@
 """The generator's options, and what they come to: checked before anything is opened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import PortError
-from wirespeed.mem.descriptor import ROOM
 from wirespeed.ports import generator_fields as fields
 from wirespeed.ports.generator_fields import Values
-from wirespeed.ports.generator_flows import combinations
-from wirespeed.ports.generator_frames import PROTOCOLS, Shape
-from wirespeed.ports.generator_path import TEMPLATE
+from wirespeed.ports.generator_flows import Column, choose, combinations
+from wirespeed.ports.generator_frames import Place
+from wirespeed.ports.generator_program import inside
+from wirespeed.ports.generator_shape import PROTOCOLS, Shape, make_shape
+from wirespeed.ports.generator_stream import FCS, LEAST, LONGEST, Part, mixed
 from wirespeed.ports.options import option
-
-FCS: int = 4
-"""Bytes of the frame check sequence: counted in ``size``, as the field does, but not in memory."""
+from wirespeed.tables.routes import load_routes
 
 WIRE: int = 20
 """Bytes of preamble and gap that a frame takes on a wire beside itself."""
@@ -27,8 +27,8 @@ IMIX: tuple[int, ...] = (64, 594, 64, 64, 594, 64, 1518, 64, 594, 64, 64, 594)
 TEMPLATES: int = 1 << 22
 """The most templates a port makes: 256 MiB of them."""
 
-LONGEST: int = 9018
-"""The largest frame: jumbo, 9000 bytes of IP."""
+ROUTED: int = 65536
+"""Destinations drawn from a routing table, unless ``flows`` are more or fewer."""
 
 _FLOWS = 1024  # unless told otherwise
 _FAMILY = {4: ("198.18.0.1", "198.19.0.1"), 6: ("2001:2::1", "2001:2:0:1::1")}  # RFC 2544 and RFC 5180
@@ -42,6 +42,7 @@ class GeneratorOptions:
         0, "bytes of a frame, with its 4 bytes of FCS: 64 is 60 in memory; 0: 64 or what the headers need"
     )
     imix: bool = option(False, "mix sizes 64, 594 and 1518 seven to four to one")
+    sizes: str = option("", "mix sizes by weight: 64:7/594:4/1518:1")
     src: str = option("", "source: address, prefix or range a-b")
     dst: str = option("", "destination: address, prefix or range a-b; IPv6 addresses make IPv6 packets")
     sport: str = option("1024-65535", "source port or range a-b; identifier of ICMP echo")
@@ -51,6 +52,7 @@ class GeneratorOptions:
     sport_mode: str = option("", "as src_mode")
     dport_mode: str = option("", "as src_mode")
     destinations: str = option("", "file of IPv4 addresses, one a line, or .npy of uint32, instead of dst")
+    routes: str = option("", "routing table: destinations are random addresses inside its prefixes, instead of dst")
     flows: int = option(-1, "distinct flows; -1: 1024 or as many as there are; 0: draw for every packet anew")
     proto: str = option("udp", "udp, tcp or icmp")
     vlan: int = option(-1, "VLAN identifier; -1: no tag")
@@ -60,6 +62,11 @@ class GeneratorOptions:
     count: int = option(-1, "packets to send; -1: no end")
     rate: int = option(0, "packets a second; 0: as fast as asked")
     rate_bits: int = option(0, "bits a second on the wire, with preamble and gap: 10G is 10 Gb/s line rate")
+    burst: int = option(1, "packets that leave back to back, at the same rate on average (1 to 1024)")
+    late: int = option(4000, "microseconds that a generator which was kept from working makes up for (0 to 1M)")
+    seconds: float = option(0.0, "how long to send; 0: no end")
+    stamp: bool = option(False, "number packets and say when they left, 18 bytes behind the headers, for a meter")
+    stream: int = option(0, "what the meter calls the first queue's packets; the next queue's are one more")
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,6 @@ class Plan:
     """What is to be generated."""
 
     shape: Shape
-    macs: bytes
     fields: tuple[Values, ...]
     """Of flows, the one that turns fastest first."""
     lengths: tuple[int, ...]
@@ -75,23 +81,26 @@ class Plan:
     flows: int
     redraw: bool
     """Random fields are drawn for every packet."""
-    rate: float
-    """Packets a second, all queues together; 0 for no limit."""
+    destinations: NDArray[np.uint32] | None
+    """Instead of the field ``dst``."""
 
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest frame in memory."""
-        return max(self.lengths)
-
-    @property
-    def template(self) -> int:
-        """Bytes of a template: one cache line, or two if the headers need them."""
-        return TEMPLATE if self.shape.payload <= TEMPLATE else 2 * TEMPLATE
-
-    @property
-    def cells(self) -> int:
-        """Cells of each frame."""
-        return -(-self.longest // ROOM)
+    def part(self, options: "GeneratorOptions") -> Part:
+        """Its flows, worked out."""
+        shape, distinct = self.shape, not self.redraw and self.destinations is None
+        columns = choose(self.fields, self.flows, options.seed, distinct)
+        if self.destinations is not None:
+            numbers = np.arange(self.flows) % len(self.destinations)
+            if options.dst_mode == "random":
+                numbers = np.random.default_rng(options.seed).integers(0, len(self.destinations), self.flows)
+            columns["dst"] = Column(columns["dst"].high, self.destinations[numbers].astype(np.uint64))
+        places = {
+            "src": Place(shape.source, shape.address_size),
+            "dst": Place(shape.destination, shape.address_size),
+            "sport": Place(shape.ports, 2),
+            "dport": Place(shape.ports + 2, 2),
+        }
+        chosen = tuple((place, columns[name]) for name, place in places.items())
+        return Part(shape, chosen, self.lengths, self.flows, stream=options.stream)
 
 
 def plan(spec: str, options: GeneratorOptions, destinations: NDArray[np.uint32] | None = None) -> Plan:
@@ -100,35 +109,72 @@ def plan(spec: str, options: GeneratorOptions, destinations: NDArray[np.uint32] 
     Raises:
         PortError: one is wrong; the message names it and its bounds.
     """
+    check_pace(spec, options)
     _bounded(spec, "vlan", options.vlan, -1, 4094)
     _bounded(spec, "flows", options.flows, -1, TEMPLATES)
+    _bounded(spec, "stream", options.stream, 0, 0xFFFF)
+    if options.proto not in PROTOCOLS:
+        raise PortError(f"port {spec!r}: proto={options.proto!r} must be one of {', '.join(PROTOCOLS)}")
+    given = [name for name in ("size", "imix", "sizes") if getattr(options, name)]
+    if len(given) > 1:
+        raise PortError(f"port {spec!r}: {given[0]} and {given[1]} exclude each other: give one")
+    listed = [name for name in ("destinations", "routes") if getattr(options, name)]
+    if len(listed) + (destinations is not None) > 1:
+        raise PortError(f"port {spec!r}: there are two lists of destinations: give one")
+    if listed:
+        read = read_destinations if listed[0] == "destinations" else read_routes
+        destinations = read(spec, getattr(options, listed[0]), options.seed)
+    version, chosen = _fields(spec, options, destinations is not None)
+    macs = fields.mac_address(spec, "dmac", options.dmac) + fields.mac_address(spec, "smac", options.smac)
+    shape = make_shape(version, options.proto, macs, options.vlan, options.stamp)
+    sizes = _sizes(spec, options, max(LEAST, shape.head + FCS))
+    flows = _flows(spec, options, chosen, destinations)
+    _bounded(spec, "flows", flows, 1, TEMPLATES // len(sizes))
+    if options.stamp and options.flows == 0:
+        raise PortError(f"port {spec!r}: stamps go with flows that are written down: flows=1 or more")
+    return Plan(shape, chosen, tuple(size - FCS for size in sizes), flows, options.flows == 0, destinations)
+
+
+def check_pace(spec: str, options: GeneratorOptions) -> None:
+    """Check how many and how fast.
+
+    Raises:
+        PortError: an option is wrong.
+    """
     _bounded(spec, "count", options.count, -1, 1 << 62)
     _bounded(spec, "rate", options.rate, 0, 10**9)
     _bounded(spec, "rate_bits", options.rate_bits, 0, 10**13)
-    if options.proto not in PROTOCOLS:
-        raise PortError(f"port {spec!r}: proto={options.proto!r} must be one of {', '.join(PROTOCOLS)}")
-    if options.imix and options.size:
-        raise PortError(f"port {spec!r}: size and imix exclude each other: give one")
+    _bounded(spec, "burst", options.burst, 1, 1024)
+    _bounded(spec, "late", options.late, 0, 10**6)
+    if not 0 <= options.seconds <= 10**6:
+        raise PortError(f"port {spec!r}: seconds={options.seconds} must be 0 to {10**6}")
     if options.rate and options.rate_bits:
         raise PortError(f"port {spec!r}: rate and rate_bits exclude each other: give one")
-    version, chosen = _fields(spec, options, destinations is not None)
-    shape = Shape(version, options.proto, options.vlan)
-    least = max(64, shape.payload + FCS)
+    if options.burst > 1 and not (options.rate or options.rate_bits):
+        raise PortError(f"port {spec!r}: burst={options.burst} groups packets that have a rate: give rate or rate_bits")
+
+
+def mean_wire_bytes(lengths: Sequence[int]) -> float:
+    """Bytes that a frame takes on the wire, preamble, gap and FCS included, on average over lengths in memory."""
+    return sum(length + FCS + WIRE for length in lengths) / len(lengths)
+
+
+def _sizes(spec: str, options: GeneratorOptions, least: int) -> tuple[int, ...]:
+    if options.sizes:
+        try:
+            wanted = {int(size): int(weight or 1) for size, _, weight in map(_weight, options.sizes.split("/"))}
+        except ValueError:
+            raise PortError(
+                f"port {spec!r}: sizes={options.sizes!r} must be like 64:7/1518:1, size and weight"
+            ) from None
+        return tuple(mixed(f"port {spec!r}", wanted, least))
     if options.size:
         _bounded(spec, "size", options.size, least, LONGEST)
-    sizes = tuple(max(size, least) for size in (IMIX if options.imix else (options.size,)))
-    flows = _flows(spec, options, chosen, destinations)
-    _bounded(spec, "flows", flows, 1, TEMPLATES // len(sizes))
-    mean = sum(size + WIRE for size in sizes) / len(sizes)
-    return Plan(
-        shape=shape,
-        macs=fields.mac_address(spec, "dmac", options.dmac) + fields.mac_address(spec, "smac", options.smac),
-        fields=chosen,
-        lengths=tuple(size - FCS for size in sizes),
-        flows=flows,
-        redraw=options.flows == 0,
-        rate=options.rate or options.rate_bits / 8 / mean,
-    )
+    return tuple(max(size, least) for size in (IMIX if options.imix else (options.size,)))
+
+
+def _weight(text: str) -> tuple[str, str, str]:
+    return text.partition(":")
 
 
 def _bounded(spec: str, name: str, value: int, least: int, most: int) -> None:
@@ -145,7 +191,7 @@ def _fields(spec: str, options: GeneratorOptions, listed: bool) -> tuple[int, tu
     ]
     version = 4 if listed or not given else given[0]
     if any(other != version for other in given):
-        listing = "destinations are" if listed else "src is"
+        listing = "listed destinations are" if listed else "src is"
         raise PortError(f"port {spec!r}: {listing} IPv{version} and another address is not: use one version")
     if listed and options.dst:
         raise PortError(f"port {spec!r}: dst and destinations exclude each other: give one")
@@ -197,7 +243,20 @@ def per_packet(spec: str, field: Values) -> tuple[int, int]:
     return 0, 1 << 32
 
 
-def read_destinations(spec: str, path: str) -> NDArray[np.uint32]:
+def read_routes(spec: str, path: str, seed: int) -> NDArray[np.uint32]:
+    """Addresses inside the prefixes of a routing table.
+
+    Raises:
+        TableError: it cannot be read.
+        PortError: it has no IPv4 routes.
+    """
+    prefixes, lengths, _ = load_routes(path)
+    if not len(prefixes):
+        raise PortError(f"port {spec!r}: routes={path!r} must have IPv4 prefixes, one a line")
+    return inside(prefixes, lengths, ROUTED, np.random.default_rng(seed))
+
+
+def read_destinations(spec: str, path: str, seed: int = 0) -> NDArray[np.uint32]:
     """Addresses from a file: ``.npy`` of uint32, or text with one dotted address a line (``#`` comments).
 
     Raises:
