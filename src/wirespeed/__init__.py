@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wirespeed.ports.generator import Generator
     from wirespeed.ports.generator_program import Counting, FromRoutes, Random, Weighted
     from wirespeed.ports.generator_stream import Stream
+    from wirespeed.ports.meter import Meter
     from wirespeed.ports.port import Port, port
     from wirespeed.ports.through import Fragment, Segment, through
     from wirespeed.tables.acl import Acl4, Acl6
@@ -105,6 +106,7 @@ _PLACES: dict[str, str] = {
     "ports.generator": "Generator",
     "ports.generator_program": "Counting FromRoutes Random Weighted",
     "ports.generator_stream": "Stream",
+    "ports.meter": "Meter",
     "ports.port": "Port port",
     "ports.through": "Fragment Segment through",
     "tables.acl": "Acl4 Acl6",
@@ -200,6 +202,7 @@ __all__ = [
     "Lpm6",
     "MacVlan",
     "Maglev",
+    "Meter",
     "Node",
     "PerWorker",
     "Pool",

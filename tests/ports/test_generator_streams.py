@@ -149,8 +149,9 @@ def test_each_queue_is_a_stream(generate):
 
 @pytest.mark.parametrize(
     "packet",
-    [WEB, NAMES, Ether(dst=DST) / Dot1Q(vlan=5) / IP() / UDP() / Raw(b"abc"), Ether(dst=DST) / IPv6(dst="2001:db8::1") / TCP(),
-     Ether(dst=DST) / IP(options=b"\x01" * 8) / UDP(), Ether(dst=DST) / IP() / ICMP(), Ether(dst=DST) / IP(frag=5) / UDP(),
+    [WEB, NAMES, Ether(dst=DST) / Dot1Q(vlan=5) / IP() / UDP() / Raw(b"abc"),
+     Ether(dst=DST) / IPv6(dst="2001:db8::1") / TCP(), Ether(dst=DST) / IP(options=b"\x01" * 8) / UDP(),
+     Ether(dst=DST) / IP() / ICMP(), Ether(dst=DST) / IP(frag=5) / UDP(),
      Ether(dst=DST) / Dot1Q(vlan=1) / Dot1Q(vlan=2) / IPv6() / UDP() / Raw(bytes(301))],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [0, 600, 3000])

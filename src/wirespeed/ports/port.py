@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "af_packet": "wirespeed.ports.af_packet:AfPacket",
     "generator": "wirespeed.ports.generator:Generator",
     "host": "wirespeed.ports.host:Host",
+    "meter": "wirespeed.ports.meter:MeterPort",
     "null": "wirespeed.ports.null:Null",
     "pcap": "wirespeed.ports.pcap:Pcap",
     "ring": "wirespeed.ports.ring:RingPort",
