@@ -247,7 +247,9 @@ def _memory_device(source: Path | None, size: int, copy: bool) -> str:
 
 
 def _command(binary: str, devices: Sequence[str], setting: Setting, cores: tuple[int, int], huge: bool) -> list[str]:
-    memory = ["--in-memory"] if huge else ["--no-huge", "--no-shconf", "-m", "256"]  # the two exclude each other
+    memory = ["--no-huge", "--no-shconf", "-m", "256"]
+    if huge:  # the two exclude each other; single files, since vhost-user can share no more than eight
+        memory = ["--in-memory", "--single-file-segments"]
     # --lcores, not -l: both may be the same core (the main one sleeps at the prompt)
     eal = [binary, "--no-pci", *memory, "--no-telemetry", "--lcores", f"0@{cores[0]},1@{cores[1]}", "-n", "4"]
     options = [f"--forward-mode={setting.mode}", f"--burst={setting.burst}", "--total-num-mbufs=16384"]

@@ -81,8 +81,8 @@ class Mapping:
         self.close()
 
 
-def map_file(fd: int, size: int, alignment: int = NORMAL_PAGE, writable: bool = True) -> int:
-    """Map ``size`` bytes of ``fd``, shared, at an address that is a multiple of ``alignment``.
+def map_file(fd: int, size: int, alignment: int = NORMAL_PAGE, writable: bool = True, offset: int = 0) -> int:
+    """Map ``size`` bytes of ``fd`` from byte ``offset`` on, shared, at an address that is a multiple of ``alignment``.
 
     The kernel maps a huge page as one only where the address is a multiple of it, and aligns by itself
     only for hugetlb; so more is reserved, and trimmed.
@@ -92,11 +92,11 @@ def map_file(fd: int, size: int, alignment: int = NORMAL_PAGE, writable: bool = 
     """
     protection = _PROT_READ_WRITE if writable else _PROT_READ
     if alignment <= NORMAL_PAGE:
-        return _mmap(0, size, protection, _MAP_SHARED, fd)
+        return _mmap(0, size, protection, _MAP_SHARED, fd, offset)
     start = _mmap(0, size + alignment, _PROT_NONE, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1)
     address = -(-start // alignment) * alignment
     try:
-        _mmap(address, size, protection, _MAP_SHARED | _MAP_FIXED, fd)
+        _mmap(address, size, protection, _MAP_SHARED | _MAP_FIXED, fd, offset)
     except OSError:
         unmap(start, size + alignment)
         raise

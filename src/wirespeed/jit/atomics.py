@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 
 from wirespeed.jit.bits import signed64
-from wirespeed.jit.memory import load32, load64, store16, store32, store64
+from wirespeed.jit.memory import load16, load32, load64, store16, store32, store64
 from wirespeed.jit.primitive import i64, intrinsic, primitive, typed_pointer
 
 _guard = threading.Lock()
@@ -39,6 +39,12 @@ def _emit_store(bits: int, order: str) -> Any:
 def load_acquire(address: int) -> int:
     """Load an aligned word; nothing after it in program order moves before it."""
     return load64(address)
+
+
+@_emit_load(16, "acquire")
+def load_acquire16(address: int) -> int:
+    """:func:`load_acquire` for an aligned 16-bit word."""
+    return load16(address)
 
 
 @_emit_load(32, "acquire")

@@ -122,3 +122,10 @@ def ppoll(descriptors: int, count: int, timeout: int, mask: int) -> int:
 def syscall(number: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
     """syscall(2): a call that the C library has no function for."""
     return _through_ctypes("syscall", number, a, b, c, d, e, f)
+
+
+@_narrow("epoll_wait", 4)
+def epoll_wait(epoll: int, events: int, most: int, timeout_ms: int) -> int:
+    """epoll_wait(2): ``events`` is the address of ``most`` struct epoll_event (12 bytes each)."""
+    got = _through_ctypes("epoll_wait", epoll, events, most, timeout_ms) & 0xFFFF_FFFF
+    return got - (1 << 32) if got >> 31 else got

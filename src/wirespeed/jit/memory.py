@@ -204,6 +204,21 @@ def copy64(to: int, source: int) -> None:
     ctypes.memmove(to, source, 64)
 
 
+def _emit_copy32(builder: ir.IRBuilder, to: ir.Value, source: ir.Value) -> None:
+    line = ir.VectorType(i64, 4)
+    value = builder.load(builder.bitcast(pointer(builder, source), line.as_pointer()))
+    value.align = 1
+    builder.store(value, builder.bitcast(pointer(builder, to), line.as_pointer())).align = 1
+
+
+@primitive(_emit_copy32, types.void, types.int64, types.int64)
+def copy32(to: int, source: int) -> None:
+    """Copy 32 bytes: one move, no call."""
+    check(to, 32)
+    check(source, 32)
+    ctypes.memmove(to, source, 32)
+
+
 def read_bytes(address: int, size: int) -> bytes:
     """``size`` bytes at ``address``, for control code."""
     return ctypes.string_at(address, size)

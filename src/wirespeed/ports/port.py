@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "sink": "wirespeed.ports.null:Sink",
     "tap": "wirespeed.ports.tap:Tap",
     "tun": "wirespeed.ports.tap:Tun",
+    "vhost_user": "wirespeed.ports.vhost_user:VhostUser",
 }
 """Every kind of port and the class that drives it."""
 
