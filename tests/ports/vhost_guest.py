@@ -6,6 +6,7 @@
     BUFFERS     what packets are put in; handed out in order, round and round
 """
 
+import itertools
 import mmap
 import os
 import socket
@@ -237,7 +238,7 @@ class Guest:
         """Give the device a frame, its descriptors cut at these bytes of header and frame."""
         data = header + frame
         edges = [0, *[cut for cut in cuts if cut < len(data)], len(data)]
-        parts = [(self.buffer(max(1, b - a), data[a:b]), b - a, 0) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [(self.buffer(max(1, b - a), data[a:b]), b - a, 0) for a, b in itertools.pairwise(edges)]
         self.rings[1].offer(*(self.table(parts) if indirect else parts))
 
     def table(self, parts: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
