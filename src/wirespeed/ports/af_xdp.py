@@ -4,8 +4,8 @@ Frames are received into the pool's own cells and sent out of them (:mod:`wiresp
 decides for each frame, before the kernel has made a packet of it, whether it is ours; what ``match`` does not take goes
 the kernel's way, so that ssh on the same interface lives on. Without ``match`` everything is ours.
 
-The program is attached by a link and the sockets are ours, so nothing stays when the process ends, however it ends. When
-the interface disappears and returns, the port opens it anew beside the running graph, and says so in its events.
+The program is attached by a link and the sockets are ours, so nothing stays when the process ends, however it ends.
+When the interface disappears and returns, the port opens it anew beside the running graph, and says so in its events.
 
 References: Documentation/networking/af_xdp.rst; Høiland-Jørgensen et al., "The eXpress Data Path" (CoNEXT 2018).
 """
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
-from wirespeed.ports import ethtool, rtnetlink
 from wirespeed.ports.af_xdp_options import AfXdpOptions, understand
 from wirespeed.ports.attendant import Attendant
-from wirespeed.ports.netdev import Netdev, facts, set_mac, set_mtu, within
+from wirespeed.ports.links import Links
+from wirespeed.ports.netdev import Netdev, facts, hardware, receive_queues, set_mac, set_mtu, within
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
 from wirespeed.ports.status import Link
@@ -56,11 +56,10 @@ class AfXdp(Port):
         self._fds: list[int] = []
         self._quiet = -1
         self._memory: Region | None = None
-        self._links: rtnetlink.Links | None = None
+        self._links: Links | None = None
         self._attendant: Attendant | None = None
         self._session: Session | None = None
         self._before: dict[int, dict[str, int]] = {}  # what the kernel counted for sessions that are over
-        self._up = False
         self._started = False
         self._listener: socket.socket | None = None
 
@@ -71,8 +70,7 @@ class AfXdp(Port):
         try:
             within(self.options.netns, lambda: self._open_first(pool, rx_queues, tx_queues))
             self._attendant = Attendant(f"af_xdp-{self.options.interface}", self.events)
-            assert self._links is not None
-            self._attendant.watch(self._links.fd, self._look)
+            self._links = Links(self._attendant, self.events, self.options.interface, self.options.netns, self._changed)
         except BaseException:
             self.close()
             raise
@@ -83,14 +81,13 @@ class AfXdp(Port):
         _check(self.spec, device, self.options.netns)
         self._queues = chosen(self.spec, device, self._choice)
         self._pool, self._receives, self._sends = pool, rx_queues > 0, tx_queues > 0
-        self._links = rtnetlink.Links()
         self._quiet = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._fds = [os.dup(self._quiet) for _ in self._queues]
         self._lay_out(min(rx_queues, len(self._queues)), min(tx_queues, len(self._queues)))
         self._open_session(device)
 
     def _lay_out(self, rx: int, tx: int) -> None:
-        """Queue records, legs and ledgers; a receive queue takes the legs of several sockets if there are more of them."""
+        """Queue records, legs and ledgers; a receive queue takes the legs of several sockets if they are more."""
         legs = len(self._queues)
         sizes = [8 * BATCH, rx * RxQueue.SIZE, legs * Leg.SIZE, tx * TX_BYTES, (1 + tx) * self._pool.size]
         self._memory = Region(sum(sizes), "wirespeed-af_xdp", huge=False)
@@ -116,7 +113,7 @@ class AfXdp(Port):
         except BaseException:
             session.close()
             raise
-        self._session, self._up = session, device.up
+        self._session = session
         self.mac, self.mtu, self.index = device.mac, device.mtu, device.index
         self.offloads = (
             Offload.INTERRUPT
@@ -170,41 +167,31 @@ class AfXdp(Port):
 
     # The interface comes and goes: the attendant's thread ----------------------------------------------------
 
-    def _look(self) -> None:
-        assert self._links is not None
-        for change in self._links.changes():
-            if self._session is not None and change.index == self.index:
-                if change.gone:
-                    self._end_session()
-                    self.events.say("gone", f"{self.options.interface} has disappeared; packets to it are dropped")
-                else:
-                    self._follow(change)
-            elif self._session is None and change.name == self.options.interface and change.up and not change.gone:
-                self._return()
-
-    def _follow(self, change: rtnetlink.Change) -> None:
-        up = change.up and change.carrier
-        if up != self._up:
-            self._up = up
-            why = "" if up else "switched off" if not change.up else "no carrier"
-            self.events.say("link-up" if up else "link-down", f"{change.name} {why}".strip())
+    def _changed(self, before: Netdev | None, now: Netdev | None) -> None:
+        if now is None:
+            self._end_session()
+        elif self._session is None:
+            self._return()
+        elif before is not None and before.mtu != now.mtu:
+            self._session.resize(now.mtu)
+            self.mtu = now.mtu
+        if now is not None:
+            self.mac = now.mac
 
     def _return(self) -> None:
         """The interface is there again."""
-        if self._session is not None:
-            return
-        try:
-            within(self.options.netns, self._reopen)
-        except PortError as error:
-            self.events.say("error", str(error))
-            if self._attendant:
-                self._attendant.after(_RETRY_S, self._return)
+        if self._session is None:
+            try:
+                within(self.options.netns, self._reopen)
+            except PortError as error:
+                self.events.say("error", str(error))
+                if self._attendant and self._links and self._links.now:
+                    self._attendant.after(_RETRY_S, self._return)
 
     def _reopen(self) -> None:
-        device = facts(self.spec, self.options.interface)
-        self._open_session(device)
-        self.begin()
-        self.events.say("returned", f"{device.name} is there again, number {device.index}")
+        self._open_session(facts(self.spec, self.options.interface))
+        if self._started and self._session:
+            self._session.start()
 
     # What users ask and tell ---------------------------------------------------------------------------------
 
@@ -230,9 +217,8 @@ class AfXdp(Port):
 
     def extended(self) -> dict[str, int]:
         """The kernel's counters of our sockets, by queue, and packets that were left to it."""
-        found = {
-            f"queue{queue}_{name}": value for queue, counted in self._counted().items() for name, value in counted.items()
-        }
+        counted = self._counted()
+        found = {f"queue{queue}_{name}": value for queue in counted for name, value in counted[queue].items()}
         session = self._session
         if session and session.attachment:
             found["passed_to_kernel"] = session.attachment.passed
@@ -240,18 +226,20 @@ class AfXdp(Port):
 
     def link(self) -> Link:
         """Of the interface; down while it is not there."""
-        if self._session is None:
+        now = self._links.now if self._links else None
+        if now is None or self._session is None:
             return Link(False, 0, f"{self.options.interface} is not there")
-        return Link(self._up)
+        return Link(now.running, within(self.options.netns, lambda: hardware(now.name)[1]))
 
     def facts(self) -> dict[str, str]:
         """What it found and chose."""
         session = self._session
         if session is None:
             return {}
-        available = within(self.options.netns, lambda: ethtool.queues(self.options.interface)[0])
+        name = session.device.name
+        driver, available = within(self.options.netns, lambda: (hardware(name)[0], receive_queues(name)))
         found = {
-            "driver": within(self.options.netns, lambda: ethtool.driver(self.options.interface)) or "unknown",
+            "driver": driver or "unknown",
             "copies": "none (zero-copy)" if session.zero_copy else "one (copy mode)",
             "queues": f"{', '.join(map(str, self._queues))} of {available}",
             "rings": f"receive {self.options.rx_ring}, transmit {self.options.tx_ring}",

@@ -21,7 +21,9 @@ class AfXdpOptions:
     netns: str = option("", "the network namespace it is in: a name of `ip netns`, or a path")
     queues: str = option("all", "the interface's queues to take: all, the first so many (2), or some (0-3, 1+5)")
     match: str = option("", "which packets to take (udp/53, tcp/80|tcp/443, vlan/7); the others go to the kernel")
-    mode: str = option("auto", "native: before the kernel makes a packet of it; generic: behind; auto: as the driver can")
+    mode: str = option(
+        "auto", "native: in the driver; generic: behind it, for drivers that cannot; auto: the better one"
+    )
     zero_copy: str = option("auto", "yes, no, or auto: as the driver can")
     busy_poll: int = option(0, "microseconds; more than 0: the worker fetches packets from the driver by itself")
     busy_budget: int = option(64, "packets that it fetches at once (8 to 1024)")
@@ -70,9 +72,9 @@ def _queues(spec: str, text: str) -> int | tuple[int, ...] | None:
     found: list[int] = []
     for part in text.split("+"):
         ends = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
-        if not ends or (text.isdigit()):
+        if not ends or text.isdigit():
             raise PortError(
-                f"port {spec!r}: queues={text!r} must be all, a number from 1 to {_MOST_QUEUES}, or queues as 0-3 or 1+5"
+                f"port {spec!r}: queues={text!r} must be all, a number (1 to {_MOST_QUEUES}), or queues as 0-3 or 1+5"
             )
         found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
     if not found or len(found) > _MOST_QUEUES or len(set(found)) < len(found):

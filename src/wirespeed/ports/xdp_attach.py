@@ -10,8 +10,10 @@ import struct
 from collections.abc import Sequence
 
 from wirespeed.errors import PortError
-from wirespeed.ports import bpf, rtnetlink, xdp_program
+from wirespeed.ports import bpf, xdp_program
 from wirespeed.ports.match import Match
+from wirespeed.ports.netdev import Netdev
+from wirespeed.ports.xdp_query import attached
 
 NAME = "wirespeed"
 _MODES = {"native": (bpf.NATIVE,), "generic": (bpf.GENERIC,), "auto": (bpf.NATIVE, bpf.GENERIC)}
@@ -22,7 +24,7 @@ _CAPABILITIES = (
 
 
 class Attachment:
-    """A program for ``matches`` on interface ``index`` of the calling thread's namespace.
+    """A program for ``matches`` on interface ``device`` of the calling thread's namespace.
 
     Args:
         mode: native, generic, or auto for the first of them that works.
@@ -32,7 +34,7 @@ class Attachment:
         PortError: it is not possible: another program is attached, the driver cannot, it is not allowed.
     """
 
-    def __init__(self, spec: str, index: int, matches: Sequence[Match], mode: str, queues: int) -> None:
+    def __init__(self, spec: str, device: Netdev, matches: Sequence[Match], mode: str, queues: int) -> None:
         self.spec, self.queues = spec, queues
         self._fds: list[int] = []
         self.mode = ""
@@ -44,7 +46,7 @@ class Attachment:
             self.instructions = len(code) // 8
             program = self._keep(bpf.load_xdp(code, NAME))
             self.number = bpf.program_of(program).number
-            self._attach(program, index, mode)
+            self._attach(program, device, mode)
         except OSError as error:
             self.close()
             if error.errno in (errno.EPERM, errno.EACCES) and "/" not in (error.strerror or ""):
@@ -58,12 +60,12 @@ class Attachment:
         self._fds.append(fd)
         return fd
 
-    def _attach(self, program: int, index: int, mode: str) -> None:
+    def _attach(self, program: int, device: Netdev, mode: str) -> None:
         for flag in _MODES[mode]:
             try:
-                self._link = self._keep(bpf.attach_xdp(program, index, flag))
+                self._link = self._keep(bpf.attach_xdp(program, device.index, flag))
             except OSError as error:
-                self._refuse_other(index, error)
+                self._refuse_other(device, error)
                 if mode == "auto" and flag == bpf.NATIVE:
                     self.why_generic = error.strerror or ""
                     continue
@@ -76,18 +78,17 @@ class Attachment:
             self.mode = "native" if flag == bpf.NATIVE else "generic"
             return
 
-    def _refuse_other(self, index: int, error: OSError) -> None:
+    def _refuse_other(self, device: Netdev, error: OSError) -> None:
         if error.errno not in (errno.EBUSY, errno.EEXIST):
             return
-        state = rtnetlink.state(index)
-        other = bpf.program(state.program) if state and state.program else None
-        if other is None:
+        number = attached(device.index)
+        if number == 0:
             return
+        other, name = bpf.program(number), device.name
         called = f" called {other.name!r}" if other.name else ""
-        name = state.name if state else index
         raise PortError(
-            f"port {self.spec!r}: {name} has another XDP program already, number {other.number}{called}: end the program "
-            f"that attached it, or take it off: sudo ip link set {name} xdp off (see: bpftool prog show id {other.number})"
+            f"port {self.spec!r}: {name} has another XDP program already, number {other.number}{called}: end what "
+            f"attached it, or: sudo ip link set {name} xdp off (see: bpftool prog show id {other.number})"
         )
 
     def enter(self, queue: int, fd: int) -> None:

@@ -24,7 +24,9 @@ _PASSED = "pass"
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = Reg
 
 
-def make(matches: Sequence[Match], sockets: int, counters: int, before: Callable[[Assembler], None] | None = None) -> bytes:
+def make(
+    matches: Sequence[Match], sockets: int, counters: int, before: Callable[[Assembler], None] | None = None
+) -> bytes:
     """The program.
 
     Args:

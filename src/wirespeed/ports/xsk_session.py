@@ -17,9 +17,8 @@ from wirespeed.jit import kernel, load64, store8, store64, store_release, store_
 from wirespeed.mem.descriptor import CELL, HEADROOM, cell_of
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.pool_cache import Cache, get_shared
-from wirespeed.ports import ethtool
 from wirespeed.ports.af_xdp_options import AfXdpOptions, Choice
-from wirespeed.ports.netdev import Netdev
+from wirespeed.ports.netdev import Netdev, receive_queues
 from wirespeed.ports.xdp_attach import Attachment
 from wirespeed.ports.xsk_rings import HELD, MOST_SENT, Leg, TxQueue
 from wirespeed.ports.xsk_socket import Wish, Xsk
@@ -27,7 +26,7 @@ from wirespeed.ports.xsk_transmit import give_back
 
 _TAGS = 8  # bytes of VLAN tags that may stand before the payload the MTU counts
 _ETHERNET, _TAG = 14, 4
-_SEGMENTS = {True: 5, False: 18}  # descriptors of a packet: what drivers with zero-copy take at least, MAX_SKB_FRAGS + 1
+_SEGMENTS = {True: 5, False: 18}  # descriptors of a packet: what drivers take at least; MAX_SKB_FRAGS + 1
 
 
 @kernel
@@ -69,7 +68,7 @@ def chosen(spec: str, device: Netdev, choice: Choice) -> tuple[int, ...]:
     Raises:
         PortError: it has no such queue.
     """
-    available = ethtool.queues(device.name)[0]
+    available = receive_queues(device.name)
     if choice.queues is None:
         return tuple(range(available))
     wanted = tuple(range(choice.queues)) if isinstance(choice.queues, int) else choice.queues
@@ -99,7 +98,7 @@ class Session:
         self._counted: dict[int, dict[str, int]] = {}
         try:
             if receives:
-                self.attachment = Attachment(spec, device.index, choice.matches, options.mode, max(queues) + 1)
+                self.attachment = Attachment(spec, device, choice.matches, options.mode, max(queues) + 1)
             generic = self.attachment is not None and self.attachment.mode == "generic"
             wish = Wish(
                 rx_size=options.rx_ring if receives else 0, tx_size=options.tx_ring if sends else 0,

@@ -31,7 +31,7 @@ _PAGES = {_RX: 0, _TX: 0x8000_0000, _FILL: 0x1_0000_0000, _COMPLETION: 0x1_8000_
 _ORDER = (_RX, _TX, _FILL, _COMPLETION)  # as XDP_MMAP_OFFSETS has them
 _ENTRY = {_RX: 16, _TX: 16, _FILL: 8, _COMPLETION: 8}
 _PERMITTED = (
-    'AF_XDP needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF: run with sudo, or once: sudo setcap '
+    "AF_XDP needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF: run with sudo, or once: sudo setcap "
     'cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep "$(readlink -f "$(which python3)")"'
 )
 
@@ -136,8 +136,8 @@ class Xsk:
             megabytes = pool.size * CELL >> 20
             if error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 raise PortError(
-                    f"port {self.spec!r}: {megabytes} MiB of packet memory cannot be locked: raise the limit (ulimit -l), "
-                    "add CAP_IPC_LOCK, or take fewer cells"
+                    f"port {self.spec!r}: {megabytes} MiB of packet memory cannot be locked: raise the limit "
+                    "(ulimit -l), add CAP_IPC_LOCK, or take fewer cells"
                 ) from None
             if error.errno == errno.EPERM:
                 raise PortError(f"port {self.spec!r}: {_PERMITTED}") from None

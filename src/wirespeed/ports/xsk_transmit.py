@@ -152,7 +152,7 @@ def _take_back(queue, count):  # type: ignore[no-untyped-def]
 
 @cold
 def _special(queue, cache, desc, produced, free):  # type: ignore[no-untyped-def]
-    """A packet that is not one cell of our own: descriptors used, 0 if it was refused and freed, -1 if there is no room.
+    """A packet that is not one cell of our own: descriptors used, 0: refused and freed, -1: there is no room.
 
     Its length is left in the first word of ``scratch``.
     """
@@ -201,7 +201,7 @@ def _special(queue, cache, desc, produced, free):  # type: ignore[no-untyped-def
 
 @cold
 def _count(queue, cells, desc):  # type: ignore[no-untyped-def]
-    """Descriptors that a packet takes; too many if a cell of it cannot be in the ring: an empty one, or one too often."""
+    """Descriptors that a packet takes; too many if one of its cells cannot be sent: it is empty, or there too often."""
     record = TxQueue(queue)
     count = 0
     more = True
