@@ -21,9 +21,7 @@ class AfXdpOptions:
     netns: str = option("", "the network namespace it is in: a name of `ip netns`, or a path")
     queues: str = option("all", "the interface's queues to take: all, the first so many (2), or some (0-3, 1+5)")
     match: str = option("", "which packets to take (udp/53, tcp/80|tcp/443, vlan/7); the others go to the kernel")
-    mode: str = option(
-        "auto", "native: in the driver; generic: behind it, for drivers that cannot; auto: the better one"
-    )
+    mode: str = option("auto", "native: in the driver; generic: behind it, where that cannot; auto: the better one")
     zero_copy: str = option("auto", "yes, no, or auto: as the driver can")
     busy_poll: int = option(0, "microseconds; more than 0: the worker fetches packets from the driver by itself")
     busy_budget: int = option(64, "packets that it fetches at once (8 to 1024)")

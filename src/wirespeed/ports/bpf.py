@@ -25,6 +25,7 @@ HAS_FRAGS, DEVICE_BOUND = 1 << 5, 1 << 6
 """Flags of a program: it takes packets of several buffers; it is for one device and may ask it for metadata."""
 GENERIC, NATIVE = 1 << 1, 1 << 2
 """XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE: where a program runs."""
+_LIVE_FRAMES = 1 << 1
 _LOG_BYTES = 1 << 16
 _LICENCE = ctypes.create_string_buffer(b"GPL")  # some helpers are for such programs only
 
@@ -138,6 +139,19 @@ def run_xdp(program: int, frame: bytes, context: bytes = b"") -> tuple[int, byte
     _bpf(_TEST_RUN, attributes)
     code, _, size = struct.unpack_from("=III", attributes, 4)
     return code, result.raw[:size]
+
+
+def send_xdp(program: int, frame: bytes, count: int, batch: int = 64) -> None:
+    """Run a program on ``count`` frames that are packets: what it redirects is sent (BPF_F_TEST_XDP_LIVE_FRAMES).
+
+    The frames come from the loopback interface of the calling thread's namespace. Needs Linux 5.18; blocks meanwhile.
+    """
+    source = ctypes.create_string_buffer(frame, len(frame))
+    attributes = struct.pack(
+        "=IIIIQQIIIIQQIII4x", program, 0, len(frame), 0, ctypes.addressof(source), 0, count, 0, 0, 0, 0, 0,
+        _LIVE_FRAMES, 0, batch,
+    )  # fmt: skip
+    _bpf(_TEST_RUN, attributes)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from wirespeed.ports.queue import count_burst
 from wirespeed.ports.xsk_rings import BATCH, CONTINUED, DONT_WAIT, NEED_WAKEUP, Leg, RxQueue
 
 _INDEX = 0xFFFF_FFFF
-_FEW = 32  # cells that are not worth a trip to the fill ring
 
 
 @inline
@@ -82,7 +81,7 @@ def _from_leg(queue, address, cache, vector, room):  # type: ignore[no-untyped-d
         if got:
             count_burst(RxQueue(queue), got, total)
     missing = leg.target - leg.held
-    if missing >= _FEW:
+    if missing >= leg.few or (got == 0 and missing > 0):
         _fill(address, cache, missing)
     return got
 

@@ -148,6 +148,7 @@ class Session:
                 leg.fill_producer, leg.fill_flags = made.fill.producer, made.fill.flags
                 leg.fill_ring, leg.fill_mask = made.fill.entries, made.fill.size - 1
                 leg.filled = leg.held = 0
+                leg.few = min(32, target >> 3)
                 self._fill(leg)
         for index, address in enumerate(records.tx):
             made = self.sockets[index]

@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass
 
 from wirespeed.eal.mapping import map_file, unmap
@@ -27,6 +28,7 @@ _SHARED, _COPY, _ZERO_COPY, _NEED_WAKEUP, _SEGMENTS = 1, 2, 4, 8, 16  # sxdp_fla
 _PREFER_BUSY_POLL, _BUSY_POLL, _BUSY_BUDGET = 69, 46, 70
 _SO_SNDBUFFORCE = 32
 _SEND_BYTES = 64 << 20
+_RELEASE_S = 1.0  # a queue is free a moment after its socket was closed: the kernel's work queue does that
 _PAGES = {_RX: 0, _TX: 0x8000_0000, _FILL: 0x1_0000_0000, _COMPLETION: 0x1_8000_0000}
 _ORDER = (_RX, _TX, _FILL, _COMPLETION)  # as XDP_MMAP_OFFSETS has them
 _ENTRY = {_RX: 16, _TX: 16, _FILL: 8, _COMPLETION: 8}
@@ -174,29 +176,31 @@ class Xsk:
             self._bind_as(_SHARED, index, first.fd)
             self.zero_copy, self.segments = first.zero_copy, first.segments
             return
-        copies = {None: (0,), True: (_ZERO_COPY,), False: (_COPY,)}[wish.zero_copy]
+        copy = {None: 0, True: _ZERO_COPY, False: _COPY}[wish.zero_copy]
         refused: OSError | None = None
         for segments in (True, False) if wish.segments else (False,):
-            for copy in copies:
-                try:
-                    self._bind_as(_NEED_WAKEUP | copy | (_SEGMENTS if segments else 0), index, 0)
-                except OSError as error:
-                    refused = error
-                    if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-                        continue
-                    raise PortError(f"port {self.spec!r}: {_why_not_bound(error, self.queue)}") from None
-                self.segments = segments
-                options = self.socket.getsockopt(_SOL_XDP, _OPTIONS, 4)
-                self.zero_copy = bool(struct.unpack("=I", options)[0] & 1)
-                return
+            try:
+                self._bind_as(_NEED_WAKEUP | copy | (_SEGMENTS if segments else 0), index, 0)
+            except OSError as error:
+                refused = error
+                if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                    continue
+                break
+            self.segments = segments
+            options = self.socket.getsockopt(_SOL_XDP, _OPTIONS, 4)
+            self.zero_copy = bool(struct.unpack("=I", options)[0] & 1)
+            return
         assert refused is not None
         raise PortError(f"port {self.spec!r}: {_why_not_bound(refused, self.queue, wish.zero_copy)}")
 
     def _bind_as(self, flags: int, index: int, shared: int) -> None:
         address = struct.pack("=HHIII", _AF_XDP, flags, index, self.queue, shared)
-        if _libc.bind(self.fd, address, len(address)):
+        until = time.monotonic() + _RELEASE_S
+        while _libc.bind(self.fd, address, len(address)):
             code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+            if code != errno.EBUSY or time.monotonic() > until:
+                raise OSError(code, os.strerror(code))
+            time.sleep(0.005)
 
     def statistics(self) -> dict[str, int]:
         """What the kernel counted for it (struct xdp_statistics)."""
