@@ -297,7 +297,6 @@ class Hand:
         self._memory = Region(4096, "test-hand", huge=False)
         try:
             self.port.open(self.pool, queues, queues)
-            self.port.begin()
         except BaseException:
             self.pool.close()
             self._memory.close()

@@ -181,6 +181,24 @@ def release_one(cache, desc):  # type: ignore[no-untyped-def]
 
 
 @cold
+def release_shared(cache, desc, scratch):  # type: ignore[no-untyped-def]
+    """:func:`release_one` by any thread at any time: the cells go to the shared ring; ``cache`` is anybody's.
+
+    Args:
+        scratch: address of 8 bytes of the caller's.
+    """
+    more = True
+    while more:
+        header = CellHeader(header_of(cache.cells, desc))
+        following = header.next
+        more = (desc & CHAINED) != 0
+        if desc & SHARED == 0 or (fetch_add(header.address + 8, -1) & 0xFFFF_FFFF) == 1:
+            store64(scratch, blank(desc))
+            put_shared(cache, scratch, 1)
+        desc = following
+
+
+@cold
 def share(cells, desc):  # type: ignore[no-untyped-def]
     """One more holder for a packet, chain and all; returns the descriptor that every holder must use from now on."""
     at = desc

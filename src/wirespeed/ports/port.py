@@ -21,7 +21,6 @@ from wirespeed.sync.rcu import Grace
 
 KINDS: dict[str, str] = {
     "af_packet": "wirespeed.ports.af_packet:AfPacket",
-    "af_xdp": "wirespeed.ports.af_xdp:AfXdp",
     "generator": "wirespeed.ports.generator:Generator",
     "host": "wirespeed.ports.host:Host",
     "meter": "wirespeed.ports.meter:MeterPort",
@@ -32,6 +31,7 @@ KINDS: dict[str, str] = {
     "tap": "wirespeed.ports.tap:Tap",
     "tun": "wirespeed.ports.tap:Tun",
     "vhost_user": "wirespeed.ports.vhost_user:VhostUser",
+    "virtio_user": "wirespeed.ports.virtio_user:VirtioUser",
 }
 """Every kind of port and the class that drives it."""
 
