@@ -297,6 +297,7 @@ class Hand:
         self._memory = Region(4096, "test-hand", huge=False)
         try:
             self.port.open(self.pool, queues, queues)
+            self.port.begin()
         except BaseException:
             self.pool.close()
             self._memory.close()

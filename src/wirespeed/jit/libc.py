@@ -91,6 +91,12 @@ def sendto(fd: int, address: int, size: int, flags: int, to: int, to_size: int) 
     return _through_ctypes("sendto", fd, address, size, flags, to, to_size)
 
 
+@_call("recvfrom", 6)
+def recvfrom(fd: int, address: int, size: int, flags: int, source: int, source_size: int) -> int:
+    """recvfrom(2); with a null address it lets an AF_XDP socket's interface deliver (busy polling)."""
+    return _through_ctypes("recvfrom", fd, address, size, flags, source, source_size)
+
+
 @_call("recvmsg", 3)
 def recvmsg(fd: int, message: int, flags: int) -> int:
     """recvmsg(2)."""

@@ -28,7 +28,7 @@ _CLONE_NEWNET = 0x4000_0000
 _NETNS = "/run/netns"
 _GET_FLAGS, _SET_FLAGS, _SET_ADDRESS, _SET_MASK = 0x8913, 0x8914, 0x8916, 0x891C
 _GET_MTU, _SET_MTU, _SET_MAC, _GET_MAC, _GET_INDEX = 0x8921, 0x8922, 0x8924, 0x8927, 0x8933
-_ETHTOOL, _LINK_SETTINGS, _DRIVER_INFO = 0x8946, 0x1, 0x3
+_ETHTOOL, _LINK_SETTINGS, _DRIVER_INFO, _CHANNELS = 0x8946, 0x1, 0x3, 0x3C
 _UP, _RUNNING = 0x1, 0x40
 _ETHERNET, _LOOPBACK = 1, 772  # ARPHRD_*
 
@@ -144,6 +144,15 @@ def hardware(name: str) -> tuple[str, int]:
         return driver, 0
     speed = high << 16 | low
     return driver, 0 if speed in (0xFFFF, 0xFFFF_FFFF) else speed
+
+
+def receive_queues(name: str) -> int:
+    """How many receive queues an interface has now; 1 where its driver does not say (struct ethtool_channels)."""
+    try:
+        rx, combined = struct.unpack_from("=I8xI", _ethtool(name, _CHANNELS, 36), 20)
+    except OSError:
+        return 1
+    return max(rx + combined, 1)
 
 
 def _ethtool(name: str, command: int, size: int) -> bytes:

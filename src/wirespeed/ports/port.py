@@ -21,6 +21,7 @@ from wirespeed.sync.rcu import Grace
 
 KINDS: dict[str, str] = {
     "af_packet": "wirespeed.ports.af_packet:AfPacket",
+    "af_xdp": "wirespeed.ports.af_xdp:AfXdp",
     "generator": "wirespeed.ports.generator:Generator",
     "host": "wirespeed.ports.host:Host",
     "meter": "wirespeed.ports.meter:MeterPort",
