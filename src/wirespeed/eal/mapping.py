@@ -124,6 +124,31 @@ def map_file_at(fd: int, size: int, offset: int) -> int:
     return _mmap(0, size, _PROT_READ_WRITE, _MAP_SHARED | _MAP_POPULATE, fd, offset)
 
 
+def map_twice(fd: int, head: int, size: int) -> int:
+    """Map ``head + size`` bytes of ``fd``, shared, and behind them its last ``size`` bytes once more.
+
+    What runs over the end of a ring then goes on at its beginning, without a second piece.
+
+    Args:
+        head, size: multiples of a page.
+
+    Returns:
+        The address; ``head + 2 * size`` bytes are mapped there.
+
+    Raises:
+        OSError: as mmap(2); nothing stays mapped.
+    """
+    whole = head + 2 * size
+    address = _mmap(0, whole, _PROT_NONE, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1)
+    try:
+        _mmap(address, head + size, _PROT_READ_WRITE, _MAP_SHARED | _MAP_FIXED, fd)
+        _mmap(address + head + size, size, _PROT_READ_WRITE, _MAP_SHARED | _MAP_FIXED, fd, head)
+    except OSError:
+        unmap(address, whole)
+        raise
+    return address
+
+
 def unmap(address: int, size: int) -> None:
     """Give the address range back."""
     _libc.munmap(address, size)

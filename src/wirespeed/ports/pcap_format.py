@@ -12,6 +12,8 @@ Numbers are in the byte order of the machine that wrote the file; the magic show
 headers only, in plain Python at open; records are walked by :mod:`wirespeed.ports.pcap_read` and
 :mod:`wirespeed.ports.pcapng_read`, which are compiled.
 
+What we write ourselves begins with what :mod:`wirespeed.ports.pcap_headers` makes.
+
 References: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, https://www.tcpdump.org/linktypes.html.
 """
 
@@ -30,18 +32,16 @@ FILE_HEADER: int = 24
 SECTION, INTERFACE, OLD_PACKET, SIMPLE, ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 BYTE_ORDER: int = 0x1A2B3C4D
 SECTION_FIRST = b"\x0a\x0d\x0d\x0a"
-GZIP_MAGIC = b"\x1f\x8b"
 
 _CLASSIC = {  # magic: nanoseconds of one unit of the fraction, bytes before the data of a record
     0xA1B2C3D4: (1000, 16),
     0xA1B23C4D: (1, 16),
     0xA1B2CD34: (1000, 24),
 }
-_BLOCKS_SEARCHED = 10_000  # for the first interface; behind that many others it is found while reading
+_BLOCKS_SEARCHED = 10_000  # for an interface; behind that many others it is found while reading
 
 _OTHERS = {
     b"\xfd7zXZ\x00": "is compressed with xz: decompress it (xz -dk) and read the result",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it (zstd -dk) and read the result",
     b"BZh": "is compressed with bzip2: decompress it (bzip2 -dk) and read the result",
     b"\x04\x22\x4d\x18": "is compressed with lz4: decompress it (lz4 -dk) and read the result",
     b"PK\x03\x04": "is a zip archive: unpack it and read what is in it",
@@ -123,7 +123,7 @@ def _identify_pcap(path: str, start: bytes, order: str, tick_ns: int, record_hea
 
 
 def _identify_pcapng(path: str, data: bytes | memoryview) -> Layout:
-    """Look for the first interface; what is broken before it is left to the reader, which says where."""
+    """Look for an interface of Ethernet before the first packet; what is broken is left to the reader, which says where."""
     if len(data) < 28:
         raise CaptureError(
             f"{path}: cut off after {len(data)} bytes, in the middle of the section header: record it again"
@@ -134,7 +134,7 @@ def _identify_pcapng(path: str, data: bytes | memoryview) -> Layout:
             f"{path}: a pcapng section whose byte order is {bytes(data[8:12]).hex()}, "
             "neither 1a2b3c4d nor 4d3c2b1a: the file is damaged; record it again"
         )
-    at = 0
+    at, links = 0, []
     for _ in range(_BLOCKS_SEARCHED):
         if at + 12 > len(data):
             break
@@ -146,9 +146,12 @@ def _identify_pcapng(path: str, data: bytes | memoryview) -> Layout:
         if length < 12 or length % 4 or at + length > len(data) or kind in (OLD_PACKET, SIMPLE, ENHANCED):
             break
         if kind == INTERFACE and length >= 20:
-            _require_ethernet(path, struct.unpack_from(order + "H", data, at + 8)[0])
-            break
+            links.append(struct.unpack_from(order + "H", data, at + 8)[0])
+            if links[-1] == ETHERNET:
+                break
         at += length
+    if links and ETHERNET not in links:
+        _require_ethernet(path, links[0])
     return Layout(True, first == ">")
 
 
@@ -164,17 +167,3 @@ def _require_ethernet(path: str, link: int) -> None:
             f"{path}: link type {link} ({name}) is not Ethernet (1), the only one a port reads: "
             "record on an Ethernet interface"
         )
-
-
-def file_header(pcapng: bool, nano: bool) -> bytes:
-    """The first bytes of a file we write: everything before the first packet."""
-    if not pcapng:
-        return struct.pack("<IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, MAX_CAPTURED, ETHERNET)
-    name = b"wirespeed"
-    options = struct.pack("<HH", 4, len(name)) + name.ljust(-(-len(name) // 4) * 4, b"\0") + bytes(4)  # shb_userappl
-    length = 28 + len(options)
-    section = struct.pack("<IIIHHq", SECTION, length, BYTE_ORDER, 1, 0, -1) + options + struct.pack("<I", length)
-    options = struct.pack("<HHB3xHH", 9, 1, 9 if nano else 6, 0, 0)  # if_tsresol, end
-    length = 20 + len(options)
-    interface = struct.pack("<IIHHI", INTERFACE, length, ETHERNET, 0, MAX_CAPTURED) + options
-    return section + interface + struct.pack("<I", length)
