@@ -202,7 +202,7 @@ def test_the_fault_says_where(opened, worker):
         (header(link=4321), "4321"),
         (header(major=1), "version 1.4"),
         (b"\xfd7zXZ\x00rest", "xz -dk"),
-        (b"\x28\xb5\x2f\xfdrest", "zstd -dk"),
+        (b"\x28\xb5\x2f\xfdrest", "compressed data"),
         (gzip.compress(b""), "empty"),
         (gzip.compress(b"hello"), "not a capture"),
         (b"\x1f\x8bxx", "damaged"),
@@ -218,11 +218,9 @@ def test_the_upper_bits_of_the_link_type_are_something_else(opened, worker):
 
 
 def test_files_that_cannot_be_read(tmp_path, pool):
-    os.mkfifo(tmp_path / "pipe")
     for path, says in [
         (tmp_path / "none.pcap", "No such file.*check the name"),
         (tmp_path, "is a folder"),
-        (tmp_path / "pipe", "is a pipe or a device"),
     ]:
         with pytest.raises(CaptureError, match=says):
             port(f"pcap:{path}").open(pool, 1, 0)

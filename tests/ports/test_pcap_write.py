@@ -8,11 +8,11 @@ import struct
 import time
 
 import pytest
+import zstandard
 
 from wirespeed.errors import CaptureError
 from wirespeed.jit import load64, write_bytes
 from wirespeed.mem.descriptor import CELL, NEEDS_CHECKSUM, address_of, cell_of, with_data
-from wirespeed.ports.pcap_write import BUFFER
 from wirespeed.ports.port import port
 
 PCAP_HEADER = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
@@ -21,12 +21,20 @@ PCAPNG_HEADER = (
     bytes.fromhex("0a0d0d0a 30000000 4d3c2b1a 0100 0000 ffffffffffffffff 0400 0900")
     + b"wirespeed\0\0\0"
     + bytes.fromhex("0000 0000 30000000")
-    + bytes.fromhex("01000000 20000000 0100 0000 00000400 0900 0100 06000000 0000 0000 20000000")
+    + bytes.fromhex("01000000 20000000 0100 0000 00000400 0900 0100 09000000 0000 0000 20000000")
 )
 
 
 def frame(size, seed=0):
     return bytes((seed + i * 7) & 0xFF for i in range(size))
+
+
+def until(condition):
+    """Wait for the writer's thread."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def written(path, worker, batches, options=""):
@@ -53,13 +61,17 @@ def test_a_record_in_nanoseconds(tmp_path, worker):
 
 @pytest.mark.parametrize("size", [60, 61, 62, 63, 64])
 def test_a_block(tmp_path, worker, size):
-    ticks = 1_600_000_000_123_456
-    packet = worker.make(frame(size), timestamp=ticks * 1000 + 789)
+    ticks = 1_600_000_000_123_456_789
+    packet = worker.make(frame(size), timestamp=ticks)
     _, data = written(tmp_path / "o.pcapng", worker, [[packet]])
     padded = frame(size) + bytes(-size % 4)
     length = 32 + len(padded)
     words = struct.pack("<IIIIIII", 6, length, 0, ticks >> 32, ticks & 0xFFFFFFFF, size, size)
+    data, statistics = data[:-88], data[-88:]
     assert data == PCAPNG_HEADER + words + padded + struct.pack("<I", length)
+    assert statistics[:12] == struct.pack("<III", 5, 88, 0)
+    options = [struct.unpack_from("<HHQ", statistics, at) for at in range(20, 80, 12)]
+    assert [(code, size) for code, size, _ in options] == [(2, 8), (3, 8), (4, 8), (5, 8), (8, 8)]
 
 
 def test_format_over_name_and_gzip(tmp_path, worker):
@@ -72,10 +84,14 @@ def test_format_over_name_and_gzip(tmp_path, worker):
 
 
 @pytest.mark.parametrize(("name", "header"), [("o.pcap", PCAP_HEADER), ("o.pcapng", PCAPNG_HEADER)])
-@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
 def test_no_packets_is_a_whole_file_too(tmp_path, worker, name, header, packed):
     made, data = written(tmp_path / (name + packed), worker, [])
-    assert (gzip.decompress(data) if packed else data) == header
+    if packed == ".zst":
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    data = gzip.decompress(data) if packed == ".gz" else data
+    assert data[: len(header)] == header
+    assert len(data) - len(header) == ("pcapng" in name) * 88  # an interface's statistics
     assert made.fault() == ""
 
 
@@ -88,7 +104,7 @@ def test_the_time_is_now(tmp_path, worker):
     assert before - 1000 <= times[0][0] * 1_000_000 + times[0][1] <= after + 1000
 
 
-@pytest.mark.parametrize("name", ["o.pcap", "o.pcapng", "o.pcap.gz", "o.pcapng.gz"])
+@pytest.mark.parametrize("name", ["o.pcap", "o.pcapng", "o.pcap.gz", "o.pcapng.gz", "o.pcap.zst", "o.pcapng.zst"])
 def test_what_is_written_is_read(tmp_path, worker, pool, name):
     sizes = [60, 64, 65, 1, 1500, 1792, 1793, 9000, 65535, 14, 2000, 63]
     frames = [frame(size, i) for i, size in enumerate(sizes * 3)]
@@ -104,11 +120,39 @@ def test_what_is_written_is_read(tmp_path, worker, pool, name):
 
 
 def test_more_than_a_buffer(tmp_path, worker, pool):
-    frames = [frame(1500, i) for i in range(3 * BUFFER // 1500)]
-    batches = ([worker.make(f) for f in frames[i : i + 50]] for i in range(0, len(frames), 50))
-    _, data = written(tmp_path / "o.pcap", worker, batches)
+    """The ring goes around three times; the writer is waited for, so that nothing is dropped."""
+    frames = [frame(1500, i) for i in range(3 * (1 << 20) // 1500)]
+    path = tmp_path / "o.pcap"
+    made = port(f"pcap:{path},buffer=1Mi")
+    made.open(pool, 0, 1)
+    made.begin()
+    for i in range(0, len(frames), 50):
+        until(lambda: made.extended()["waiting_bytes"] < 500_000)
+        worker.send(made, [worker.make(f) for f in frames[i : i + 50]])
+    made.close()
+    assert made.stats().tx_dropped == 0
+    data = path.read_bytes()
     assert len(data) == 24 + 1516 * len(frames)
     assert [data[40 + i * 1516 :][:1500] for i in range(len(frames))] == frames
+
+
+def test_what_does_not_fit_is_dropped_and_counted(tmp_path, worker, pool):
+    """Nobody writes: the ring of a mebibyte fills up, and the worker goes on."""
+    path = tmp_path / "o.pcap"
+    made = port(f"pcap:{path},buffer=1Mi")
+    made.open(pool, 0, 1)
+    frames = [frame(1500, i) for i in range(1000)]
+    for i in range(0, len(frames), 50):
+        assert worker.send(made, [worker.make(f) for f in frames[i : i + 50]]) == 50
+    assert pool.in_use == 0
+    stats = made.stats()
+    assert stats.tx_packets + stats.tx_dropped == 1000
+    assert 1500 * stats.tx_packets == stats.tx_bytes
+    assert 500 < stats.tx_packets < 700
+    made.begin()  # now somebody does
+    made.close()
+    assert (path.stat().st_size - 24) == 1516 * stats.tx_packets
+    assert made.stats() == stats
 
 
 def test_flush_after_each_burst(tmp_path, worker):
@@ -119,7 +163,7 @@ def test_flush_after_each_burst(tmp_path, worker):
     assert path.stat().st_size == 24
     for size in (100, 176):
         worker.send(made, [worker.make(frame(60))])
-        assert path.stat().st_size == size
+        until(lambda size=size: path.stat().st_size == size)
     made.close()
 
 
@@ -180,9 +224,10 @@ def send_many(made, worker, count):
         assert worker.send(made, [worker.make(frame(1484)) for _ in range(20)]) == 20
 
 
-def test_a_full_disk(tmp_path, worker, pool):
+def test_a_disk_that_is_full(tmp_path, worker, pool):
     """All pool memory is made before the limit: memory of a memfd is a file, too."""
-    made = port(f"pcap:{tmp_path / 'o.pcap'}")
+    path = tmp_path / "o.pcap"
+    made = port(f"pcap:{path},buffer=1Mi")
     made.open(pool, 0, 1)
     made.begin()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -190,28 +235,66 @@ def test_a_full_disk(tmp_path, worker, pool):
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
         send_many(made, worker, 400)
-        assert "writing failed: File too large" in made.fault()
-        send_many(made, worker, 20)
+        until(lambda: "writing fails: File too large" in made.fault())
+        send_many(made, worker, 1000)
+        assert pool.in_use == 0
+        assert made.stats().tx_dropped > 600
         made.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     stats = made.stats()
-    assert (stats.tx_packets, stats.tx_bytes, stats.tx_errors) == (0, 0, 420)
-    assert (tmp_path / "o.pcap").read_bytes() == PCAP_HEADER  # of whole records, none
-    assert "writing failed" in made.fault()
+    whole = (200_000 - 24) // 1500
+    assert path.stat().st_size == 24 + 1500 * whole  # whole records only
+    assert (stats.tx_packets, stats.tx_bytes) == (whole, 1484 * whole)
+    assert stats.tx_packets + stats.tx_dropped + stats.tx_errors == 1400
+    assert made.fault() == f"{path}: writing failed: File too large; {stats.tx_errors} packets are not in the file"
+    (event,) = made.events.since()
+    assert (event.kind, "writing fails: File too large" in event.text) == ("lost", True)
 
 
-def test_a_full_disk_behind_gzip(tmp_path, worker, pool):
-    if not os.path.exists("/dev/full"):
-        pytest.skip("this machine has no /dev/full")
-    (tmp_path / "o.pcap.gz").symlink_to("/dev/full")
-    made = port(f"pcap:{tmp_path / 'o.pcap.gz'}")
+def test_room_again_on_the_disk(tmp_path, worker, pool):
+    path = tmp_path / "o.pcap"
+    made = port(f"pcap:{path},buffer=1Mi")
     made.open(pool, 0, 1)
     made.begin()
-    send_many(made, worker, 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        send_many(made, worker, 200)
+        until(made.fault)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    until(lambda: not made.fault() and not made.extended()["waiting_bytes"])
+    send_many(made, worker, 100)
     made.close()
-    assert "No space left on device" in made.fault()
+    assert [event.kind for event in made.events.since()] == ["lost", "returned"]
+    assert (made.fault(), made.stats().tx_packets, made.stats().tx_dropped) == ("", 300, 0)
+    assert path.stat().st_size == 24 + 300 * 1500
+    source = port(f"pcap:{path}")
+    source.open(pool, 1, 0)
+    assert worker.receive_all(source) == [frame(1484)] * 300
+    source.close()
+
+
+@pytest.mark.parametrize("packing", ["gz", "zst"])
+def test_a_full_disk_behind_a_compressor(tmp_path, worker, pool, packing):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this machine has no /dev/full")
+    (tmp_path / f"o.pcap.{packing}").symlink_to("/dev/full")
+    made = port(f"pcap:{tmp_path / 'o.pcap'}.{packing}")
+    made.open(pool, 0, 1)
+    try:
+        made.begin()
+        send_many(made, worker, 20)
+        made.close()
+    except CaptureError as error:  # gzip's header is enough
+        assert "No space left on device" in str(error)
+        made.close()
+    else:
+        assert "No space left on device" in made.fault()
 
 
 def test_a_full_device(pool, tmp_path):

@@ -26,7 +26,7 @@ class Ahead:
     """Fills from ``address`` on until :meth:`stop`.
 
     Args:
-        position: tells the address that the reader has come to.
+        position: tells how many bytes the reader has behind it.
     """
 
     def __init__(self, address: int, size: int, position: Callable[[], int]) -> None:
@@ -38,7 +38,7 @@ class Ahead:
     def _fill(self) -> None:
         ahead = behind = 0  # filled up to here, given back up to here
         while behind < self._size and not self._stopped.is_set():
-            read = self._position() - self._address
+            read = self._position()
             if ahead < min(self._size, read + LEAD):
                 window = min(WINDOW, self._size - ahead)
                 if not advise(self._address + ahead, window, _POPULATE_READ):

@@ -4,6 +4,7 @@ One table for all queues, packets in the order of the file, each in its own 64-b
 that every queue reads the table straight through and the processor's prefetcher runs ahead of it::
 
     lengths   2 B a packet
+    times     8 B a packet, nanoseconds since the first; only where they are replayed
     lines     packet 0 | packet 1 | ...   each from a 64-byte boundary on
 
 Where no packet is longer than a line, :func:`receive_lines` copies each with two vector moves and stores
@@ -12,19 +13,24 @@ file's format itself, through the pool's cells.
 """
 # mypy: allow-untyped-calls, no-warn-return-any
 
-from collections.abc import Iterator
+import ctypes
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from wirespeed.errors import CaptureError
-from wirespeed.jit import copy, copy64, inline, kernel, le64, load16, load64, store16, store64
-from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
+from wirespeed.jit import cold, copy, copy64, inline, kernel, le64, load16, load64, store16, store64
+from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release, take, taken, untake
 from wirespeed.mem.region import Region
 from wirespeed.ports import pcap_read, pcapng_read
-from wirespeed.ports.pcap_cells import chain, fresh_address
+from wirespeed.ports.pcap_cells import chain, fresh_address, stamp
 from wirespeed.ports.queue import ENDED, Queue
 
 _LINE = 64
 _BURST = 64
+_LOOK_S = 0.0005
 
 
 class LoopQueue(Queue):
@@ -36,7 +42,10 @@ class LoopQueue(Queue):
     left = le64(88, "packets still wanted; negative: no end")
     index = le64(96, "the next packet")
     next_line = le64(104, "address of its lines")
-    SIZE = 128
+    times = le64(112, "address of the packets' times; 0: they have none")
+    lap_ns = le64(120, "time between two laps")
+    passed_ns = le64(128, "of the laps that are over")
+    SIZE = 192
 
 
 @inline
@@ -137,6 +146,19 @@ def _count(record: LoopQueue, done: int, total: int) -> None:
             record.ended = 1
 
 
+@cold
+def stamp_times(queue: int, cells: int, vector: int, count: int, index: int) -> None:
+    """Give ``count`` packets at ``vector``, the first of them number ``index`` of the lap, their times."""
+    record = LoopQueue(queue)
+    for i in range(count):
+        desc = load64(vector + (i << 3))
+        store64(vector + (i << 3), stamp(cells, desc, record.passed_ns + load64(record.times + (index << 3))))
+        index += 1
+        if index == record.packets_in_lap:
+            index = 0
+            record.passed_ns += record.lap_ns
+
+
 # Filling the table -----------------------------------------------------------------------------------------
 
 
@@ -169,13 +191,16 @@ def _measure(cache: int, vector: int, count: int) -> int:
 
 
 @kernel
-def _lay_out(cache: int, vector: int, count: int, lengths: int, line: int) -> int:
-    """Copy packets to their lines and free them; the address after the last line."""
+def _lay_out(cache: int, vector: int, count: int, lengths: int, times: int, line: int) -> int:
+    """Copy packets to their lines and free them; the address after the last line. ``times`` is 0 if none are kept."""
     stack = Cache(cache)
     for i in range(count):
         desc = load64(vector + (i << 3))
         length = _packet_length(stack.cells, desc)
         store16(lengths + (i << 1), length)
+        if times != 0:
+            own = CellHeader(header_of(stack.cells, desc)).timestamp if desc & META != 0 else 0
+            store64(times + (i << 3), own)
         to = line
         more = True
         while more:
@@ -194,29 +219,42 @@ class Table:
 
     Args:
         name: the file, for messages.
-        reader: a queue record that stands before the file's first packet; read twice, to measure and to copy.
+        reader: a queue record; read twice, to measure and to copy.
+        rewind: makes the reader stand before the file's first packet.
         pcapng: which of the readers the record is for.
         pool: whose cells the reader may use meanwhile.
         memory: the most bytes the table may take.
+        timed: whether to keep times; the reader gives them.
 
     Attributes:
         packets, errors: packets in the table, and records that were none.
-        lengths, lines: addresses of the two parts.
+        lengths, times, lines: addresses of the parts; ``times`` is 0 if there are none.
         only_lines: no packet is longer than 64 bytes.
+        lap_ns: time from one lap to the next: from the first packet to the last, and a mean gap.
 
     Raises:
         CaptureError: the packets need more than ``memory`` bytes, or there are none.
     """
 
-    def __init__(self, name: str, reader: pcap_read.FileQueue, pcapng: bool, pool: Pool, memory: int) -> None:
-        first = reader.at
+    def __init__(
+        self,
+        name: str,
+        reader: pcap_read.FileQueue,
+        rewind: Callable[[], None],
+        pcapng: bool,
+        pool: Pool,
+        memory: int,
+        timed: bool = False,
+    ) -> None:
         self._read = _read_pcapng if pcapng else _read_pcap
         self._cache = pool.cache(pool.workers)
+        each = 10 if timed else 2
+        rewind()
         with Region(8 * _BURST, "wirespeed-pcap-burst", huge=False) as burst:
             size = 0
             for count in self._bursts(name, reader, burst.address):
                 size += _measure(self._cache, burst.address, count)
-                if size + 2 * reader.packets > memory:
+                if size + each * reader.packets > memory:
                     raise CaptureError(
                         f"{name}: its packets take more than memory={memory} bytes to loop over: "
                         "allow more (memory=1Gi), or take a smaller file"
@@ -225,28 +263,42 @@ class Table:
             self.errors: int = reader.errors
             if not self.packets:
                 raise CaptureError(f"{name}: has no packets to loop over: record some")
-            before_lines = -(-2 * self.packets // _LINE) * _LINE
-            self._memory = Region(before_lines + size, "wirespeed-pcap-loop", huge=before_lines + size > 1 << 20)
+            lengths = -(-2 * self.packets // _LINE) * _LINE
+            times = -(-8 * self.packets // _LINE) * _LINE if timed else 0
+            whole = lengths + times + size
+            self._memory = Region(whole, "wirespeed-pcap-loop", huge=whole > 1 << 20)
             self.lengths = self._memory.address
-            self.lines = self.lengths + before_lines
+            self.times = self.lengths + lengths if timed else 0
+            self.lines = self.lengths + lengths + times
             self.only_lines = size == self.packets * _LINE
-            reader.at, reader.ended, reader.interfaces = first, 0, 0
-            reader.packets, reader.errors = 0, 0
-            at, line = self.lengths, self.lines
+            reader.ended, reader.interfaces, reader.packets, reader.errors = 0, 0, 0, 0
+            rewind()
+            done, line = 0, self.lines
             for count in self._bursts(name, reader, burst.address):
-                line = _lay_out(self._cache, burst.address, count, at, line)
-                at += 2 * count
+                at = self.times + 8 * done if timed else 0
+                line = _lay_out(self._cache, burst.address, count, self.lengths + 2 * done, at, line)
+                done += count
+        self.lap_ns = self._count_from_the_first() if timed else 0
+
+    def _count_from_the_first(self) -> int:
+        """Make times count from the first packet; how long a lap is."""
+        times = np.ctypeslib.as_array((ctypes.c_int64 * self.packets).from_address(self.times))
+        times -= times[0]
+        last = int(times.max())
+        return last + last // max(self.packets - 1, 1)
 
     def _bursts(self, name: str, reader: pcap_read.FileQueue, vector: int) -> Iterator[int]:
         """Read to the end; how many packets each burst left at ``vector``."""
         while True:
-            before = reader.at
+            before = reader.position
             count = self._read(reader.address, self._cache, vector, _BURST)
             if count > 0:
                 yield count
             elif count == ENDED:
                 return
-            elif reader.at == before and not reader.ended:
+            elif reader.growing:
+                time.sleep(_LOOK_S)  # the thread that unpacks it is at work
+            elif reader.position == before and not reader.ended:
                 raise CaptureError(f"{name}: the pool has no free cells to read it with: give it more")
 
     def close(self) -> None:

@@ -59,6 +59,9 @@ class LaneQueue(Queue):
     SIZE = 192
 
 
+_ONE: int = LaneQueue.one.offset
+
+
 @inline
 def transmit(queue: int, cache: int, vector: int, count: int) -> int:
     """Lay out all ``count`` packets, and free them."""
@@ -154,7 +157,7 @@ def _knock(lane: LaneQueue, position: int) -> None:
     """Wake the writer if enough waits for it."""
     if position - consumed(lane.stream) >= lane.enough:
         set_asleep(lane.stream, 0)
-        write(lane.bell, lane.address + LaneQueue.one.offset, 8)
+        write(lane.bell, lane.address + _ONE, 8)
 
 
 @inline

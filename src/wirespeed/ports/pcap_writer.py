@@ -107,6 +107,17 @@ class Writer:
         why = error.strerror if error else closing or "its reader does not take any more"
         return f"{self.files.name}: writing failed: {why}; {lost} packets are not in the file"
 
+    @property
+    def failing(self) -> str:
+        """What is wrong with writing now; empty if nothing."""
+        error = self.files.error
+        return "" if error is None else f"{self.files.name}: writing fails: {error.strerror}"
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that no file has yet."""
+        return sum(produced(lane.stream.address) - lane.taken for lane in self.lanes)
+
     # The thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -233,8 +244,7 @@ class Writer:
         """Until a worker knocks, or for ``seconds``. While the disk refuses, nobody needs to knock."""
         for lane in self.lanes:
             set_asleep(lane.stream.address, int(self.files.error is None))
-        waiting = sum(produced(lane.stream.address) - lane.taken for lane in self.lanes)
-        if self.files.error is not None or waiting < self._enough:
+        if self.files.error is not None or self.waiting < self._enough:
             poll = select.poll()
             poll.register(self._bell, select.POLLIN)
             if poll.poll(seconds * 1000):

@@ -1,4 +1,4 @@
-"""Reading pcapng: blocks of a mapped file, the packets among them into cells.
+"""Reading pcapng: blocks of a mapped file or a stream, the packets among them into cells.
 
 ::
 
@@ -34,7 +34,7 @@ from wirespeed.jit import (
     shift_right,
     store64,
 )
-from wirespeed.mem.descriptor import ROOM
+from wirespeed.mem.descriptor import ROOM, CellHeader, header_of
 from wirespeed.mem.pool import Cache, take, taken, untake
 from wirespeed.ports.pcap_cells import chain, copy_in, fresh_address, stamp
 from wirespeed.ports.pcap_format import (
@@ -58,6 +58,7 @@ from wirespeed.ports.pcap_read import (
     TRAILER,
     FileQueue,
     finish,
+    look,
 )
 from wirespeed.ports.queue import ENDED
 
@@ -108,10 +109,12 @@ def receive(queue: int, cache: int, vector: int, room: int) -> int:
     wanted = room if record.left < 0 else min(room, record.left)
     spare = take(stack, wanted)
     source = taken(stack, spare)
+    look(record)
     at = record.at
     end = record.end
     swapped = record.swapped != 0
     timestamps = record.timestamps != 0
+    marks = record.marks != 0
     table = queue + _TABLE
     done = 0
     total = 0
@@ -196,17 +199,21 @@ def receive(queue: int, cache: int, vector: int, room: int) -> int:
                 break
             spare = take(stack, wanted - done - 1)
             source = taken(stack, spare)
-        if timestamps and kind != SIMPLE:  # a simple packet has no time
-            high = _u32(at + 12, swapped)
-            low = _u32(at + 16, swapped)
-            desc = stamp(cells, desc, time_ns(table + number * _ENTRY, high << 32 | low))
+        if marks or (timestamps and kind != SIMPLE):  # a simple packet has no time
+            when = 0
+            if timestamps and kind != SIMPLE:
+                high = _u32(at + 12, swapped)
+                low = _u32(at + 16, swapped)
+                when = time_ns(table + number * _ENTRY, high << 32 | low)
+            desc = stamp(cells, desc, when)
+            if marks:
+                CellHeader(header_of(cells, desc)).mark = number
         store64(vector + (done << 3), desc)
         at += size
         done += 1
         total += length
     untake(stack, spare)
-    record.at = at
-    finish(record, fault, done, total, skipped)
+    finish(record, at, fault, done, total, skipped)
     return done
 
 
