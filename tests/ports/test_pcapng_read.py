@@ -122,9 +122,26 @@ def test_more_interfaces_than_are_remembered(opened, worker):
     assert made.fault() == ""
 
 
-def test_the_first_interface_decides(opened):
+def test_no_interface_of_ethernet(opened):
     with pytest.raises(CaptureError, match=r"link type 113 \(Linux cooked v1\) is not"):
-        opened(section() + block(4, b"names") + interface(113) + interface(1))
+        opened(section() + block(4, b"names") + interface(113) + interface(127) + enhanced(frame(60)) + interface(1))
+
+
+def test_one_interface_of_ethernet_among_others(opened, worker):
+    made = opened(section() + interface(113) + interface(1) + enhanced(frame(60), 0) + enhanced(frame(61), 1))
+    assert worker.receive_all(made) == [frame(61)]
+    assert made.stats().rx_errors == 1
+
+
+@pytest.mark.parametrize("times", ["", ",timestamps=yes"])
+def test_interfaces_are_marks(opened, worker, times):
+    data = section() + interface() * 3 + enhanced(frame(60), 2) + enhanced(frame(4000), 1) + enhanced(frame(61), 0)
+    made = opened(data, f",interfaces=yes{times}")
+    descs = worker.burst(made)
+    assert [worker.header(desc).mark for desc in descs] == [2, 1, 0]
+    assert all(desc & META for desc in descs)
+    assert [worker.packet(desc) for desc in descs] == [frame(60), frame(4000), frame(61)]
+    worker.free(descs)
 
 
 @pytest.mark.parametrize("data", [section(), section() + interface(), section() + block(77, b"")])

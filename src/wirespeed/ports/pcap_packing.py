@@ -21,7 +21,7 @@ SUFFIXES: dict[str, str] = {".gz": "gzip", ".zst": "zstd"}
 
 _GZIP = 31  # zlib's sign for "with gzip's header and trailer"
 _LEVEL = 1  # the fastest, because packets wait for it
-_PIECE = 1 << 20  # bytes of one piece that comes out of gzip
+_PIECE = 1 << 16  # bytes of one piece that comes out of gzip; where data is damaged, so much before it is lost
 _SIP = 1 << 12  # bytes of zstd at once, since what comes out has no other bound: 4 bytes may become 128 KiB
 
 

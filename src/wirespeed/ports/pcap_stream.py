@@ -63,7 +63,7 @@ class CaptureStream:
                 raise CaptureError(f"{path}: {self.fault}: compress it again")
             if self._failure is not None:
                 raise self._failure
-            with stream.between(0, min(head, RING)) as data:
+            with stream.between(0, min(head, stream.size)) as data:
                 self.layout: Layout = identify(path, data)
         except BaseException:
             self.close()
@@ -171,7 +171,7 @@ class CaptureStream:
         assert stream is not None
         rest = memoryview(piece)
         while rest:
-            room = RING - (self._position - consumed(stream.address))
+            room = stream.size - (self._position - consumed(stream.address))
             part = rest[:room]
             if not part:
                 if self._must_stop():
