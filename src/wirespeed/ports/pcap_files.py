@@ -57,11 +57,10 @@ class Files:
         self._new = self._ended = False
         if self.packing:
             compressor(path, self.packing)  # is the package there?
+        if self.rotates and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):
+            raise CaptureError(f"{path}: is no file, and cannot be rotated: leave rotate and every out")
         try:
             self._fd = self._open()
-            if self.rotates and not self.regular:
-                os.close(self._fd)
-                raise CaptureError(f"{path}: is no file, and cannot be rotated: leave rotate and every out")
         except OSError as error:
             raise self.refusal(error) from error
 
