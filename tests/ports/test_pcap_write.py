@@ -238,7 +238,7 @@ def test_a_disk_that_is_full(tmp_path, worker, pool):
         until(lambda: "writing fails: File too large" in made.fault())
         send_many(made, worker, 1000)
         assert pool.in_use == 0
-        assert made.stats().tx_dropped > 600
+        assert made.stats().tx_dropped > 500
         made.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -286,15 +286,14 @@ def test_a_full_disk_behind_a_compressor(tmp_path, worker, pool, packing):
     (tmp_path / f"o.pcap.{packing}").symlink_to("/dev/full")
     made = port(f"pcap:{tmp_path / 'o.pcap'}.{packing}")
     made.open(pool, 0, 1)
+    said = ""
     try:
-        made.begin()
+        made.begin()  # gzip's header may be enough
         send_many(made, worker, 20)
-        made.close()
-    except CaptureError as error:  # gzip's header is enough
-        assert "No space left on device" in str(error)
-        made.close()
-    else:
-        assert "No space left on device" in made.fault()
+    except CaptureError as error:
+        said = str(error)
+    made.close()
+    assert "No space left on device" in said + made.fault()
 
 
 def test_a_full_device(pool, tmp_path):

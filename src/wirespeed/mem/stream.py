@@ -93,7 +93,6 @@ class Stream:
     Args:
         size: bytes of the ring, a power of two and at least a page.
         name: shown in /proc/self/maps.
-        populate: take the pages now, so that the first bytes do not pay for them.
 
     Attributes:
         address: of the head.
@@ -103,7 +102,7 @@ class Stream:
         ArenaError: there is not that much memory, or ``size`` is no power of two.
     """
 
-    def __init__(self, size: int, name: str, populate: bool = True) -> None:
+    def __init__(self, size: int, name: str) -> None:
         if size < NORMAL_PAGE or size & (size - 1):
             raise ArenaError(f"a stream of {size} bytes is not possible: use a power of two from {NORMAL_PAGE} on")
         self.size = size
@@ -116,12 +115,21 @@ class Stream:
         finally:
             os.close(fd)
         self._bytes = StreamView.SIZE + 2 * size
-        if populate:
-            advise(self.address, StreamView.SIZE + size, MADV_POPULATE_WRITE)
-            advise(self.address + StreamView.SIZE + size, size, MADV_POPULATE_WRITE)
+        self._populated = 0
         register(self.address, self._bytes, name)
         self.view = StreamView(self.address)
         self.view.size = size
+
+    def populate(self, step: int = 1 << 20) -> bool:
+        """Take the pages of the next ``step`` bytes, so that the first lap does not pay for them; False: all taken.
+
+        Any thread may, also while the stream is used.
+        """
+        size = min(step, self.size - self._populated)
+        if size:
+            advise(place_of(self.address, self._populated), size, MADV_POPULATE_WRITE)
+            self._populated += size
+        return size > 0
 
     def between(self, start: int, end: int) -> memoryview:
         """The bytes from position ``start`` to ``end``, which are within one ring's size; writable."""

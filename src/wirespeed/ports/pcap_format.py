@@ -123,7 +123,7 @@ def _identify_pcap(path: str, start: bytes, order: str, tick_ns: int, record_hea
 
 
 def _identify_pcapng(path: str, data: bytes | memoryview) -> Layout:
-    """Look for an interface of Ethernet before the first packet; what is broken is left to the reader, which says where."""
+    """Look for an interface of Ethernet before the first packet; the reader will say what is broken, and where."""
     if len(data) < 28:
         raise CaptureError(
             f"{path}: cut off after {len(data)} bytes, in the middle of the section header: record it again"

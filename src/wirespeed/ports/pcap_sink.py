@@ -101,7 +101,7 @@ class Sink:
         recipe: Recipe,
         names: Sequence[str],
         lanes: Sequence[tuple[int, int]],
-        say: Callable[[str, str], None],
+        say: Callable[[str, str], object],
     ) -> None:
         self.recipe = recipe
         self.queues: list[int] = []

@@ -25,7 +25,10 @@ RING: int = 16 << 20
 """Bytes between the thread and the worker; no record can be longer."""
 
 _HEAD = 64 << 10  # bytes of a file to look for interfaces in
-_LEAST = {True: 28, False: 24}  # of a pcapng, of a pcap: so many bytes a pipe must give before it can be said what it is
+_LEAST = {
+    True: 28,
+    False: 24,
+}  # of a pcapng, of a pcap: so many bytes a pipe must give before it can be said what it is
 _CHUNK = 1 << 20
 _LOOK_S = 0.001
 _OVER: int = StreamView.over.offset
@@ -55,7 +58,7 @@ class CaptureStream:
         self._known = threading.Event()  # enough of it is there to say what it is, or it is over
         self._stream: Stream | None = None
         try:
-            self._stream = stream = Stream(RING, "wirespeed-pcap-stream", populate=False)
+            self._stream = stream = Stream(RING, "wirespeed-pcap-stream")
             self._start()
             self._known.wait()
             head = stream.view.produced

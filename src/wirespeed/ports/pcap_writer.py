@@ -3,7 +3,8 @@
 It sleeps until a tenth of a second has passed or a worker knocks, and then writes what there is in as large pieces as
 there are. What it does not get rid of stays in the streams: while a disk is full or a pipe's reader stalls, workers
 find no room, drop and count; when there is room again it goes on where it stopped, in the middle of a record if need
-be. Streams of several queues take turns, in whole records.
+be. Streams of several queues take turns, in whole records. In its first idle moments it takes the streams' pages, so
+that workers do not: for a short capture nobody waits for that.
 """
 
 import os
@@ -62,7 +63,13 @@ class Writer:
     """
 
     def __init__(
-        self, files: Files, lanes: list[Lane], header: bytes, pcapng: bool, flush: bool, say: Callable[[str, str], None]
+        self,
+        files: Files,
+        lanes: list[Lane],
+        header: bytes,
+        pcapng: bool,
+        flush: bool,
+        say: Callable[[str, str], object],
     ) -> None:
         self.files, self.lanes, self.header, self.pcapng, self._say = files, lanes, header, pcapng, say
         self.files_written = 1
@@ -129,7 +136,7 @@ class Writer:
                 moved_last = time.monotonic()
             if stopping and not (moved or self._may_wait(moved_last)):
                 break
-            if moved < self._enough:
+            if moved < self._enough and not any(lane.stream.populate() for lane in self.lanes):
                 self.files.flush()
                 self._sleep(0.01 if stopping else _SLEEP_S)
         self._give_up()
@@ -158,7 +165,7 @@ class Writer:
                 if end == lane.taken:
                     return
                 self._piece = lane, lane.taken, end
-            start, end = self._piece[1:]
+            end = self._piece[2]
             done = self.files.write(lane.stream.between(lane.taken, end))
             lane.taken += done
             if self.files.failed:
