@@ -136,10 +136,14 @@ class Writer:
                 moved_last = time.monotonic()
             if stopping and not (moved or self._may_wait(moved_last)):
                 break
-            if moved < self._enough and not any(lane.stream.populate() for lane in self.lanes):
+            if moved < self._enough and not self._populates():
                 self.files.flush()
                 self._sleep(0.01 if stopping else _SLEEP_S)
         self._give_up()
+
+    def _populates(self) -> bool:
+        """Take some more pages, once there are packets; False if there is nothing to take."""
+        return bool(self.files.started) and any(lane.stream.populate() for lane in self.lanes)
 
     def _may_wait(self, moved_last: float) -> bool:
         """At the end: whether there is something left that may still be taken."""
