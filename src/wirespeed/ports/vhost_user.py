@@ -223,6 +223,7 @@ class VhostUser(Port):
             connected, _ = self._listener.accept()
         except BlockingIOError:
             return
+        self._serve()  # a front end that was restarted may be here before its end was heard
         if self.session is not None:
             connected.close()
             self.events.say("refused", "a second front end: the port has one already")
