@@ -235,7 +235,9 @@ def test_rings_of_anything(connect, device, worker, features) -> None:
             words = b""
             for _ in range(64):
                 address = dice.choice(near) + dice.randrange(-4, 3000)
-                length = dice.choice([0, 1, 12, 14, 26, 60, 100, 1600, 3000, 70000, 2**31, 2**32 - 1, 16 * dice.randrange(70)])
+                length = dice.choice(
+                    [0, 1, 12, 14, 26, 60, 100, 1600, 3000, 70000, 2**31, 2**32 - 1, 16 * dice.randrange(70)]
+                )
                 extra = dice.choice(flags) | dice.choice(marks)
                 parts = (dice.randrange(80), extra) if ring.packed else (extra & 0xFFFF, dice.randrange(66))
                 words += struct.pack("<QIHH", address % 2**64, length, *parts)
@@ -310,7 +312,12 @@ SENSELESS: dict[str, tuple[int, bytes, int, str]] = {
     "entries": (Request.SET_VRING_NUM, VringState(0, 0).pack(), 0, "0 entries"),
     "more entries": (Request.SET_VRING_NUM, VringState(0, 65536).pack(), 0, "65536 entries"),
     "no power of two": (Request.SET_VRING_NUM, VringState(0, 60).pack(), 0, "power of two"),
-    "ring outside": (Request.SET_VRING_ADDR, VringAddress(0, USER + SIZE - 64, USER, USER).pack(), 0, "does not lie in"),
+    "ring outside": (
+        Request.SET_VRING_ADDR,
+        VringAddress(0, USER + SIZE - 64, USER, USER).pack(),
+        0,
+        "does not lie in",
+    ),
     "ring nowhere": (Request.SET_VRING_ADDR, VringAddress(0, 2**64 - 16, USER, USER).pack(), 0, "does not lie in"),
     "used outside": (Request.SET_VRING_ADDR, VringAddress(0, USER, USER + SIZE - 8, USER).pack(), 0, "does not lie in"),
     "odd": (Request.SET_VRING_ADDR, VringAddress(0, USER + 8, USER, USER).pack(), 0, "not aligned to 16"),
@@ -443,5 +450,3 @@ def eventually_gone(channel: Channel, device: VhostUser) -> None:
     """Leave without a word."""
     channel.close()
     eventually(lambda: device.session is None, "the guest to be gone")
-
-
