@@ -54,6 +54,9 @@ def specs(middle: Space, more: str = "") -> tuple[str, str]:
     return f"af_packet:left,netns={middle.name}{more}", f"af_packet:right,netns={middle.name}{more}"
 
 
+WAYS = ["", ",send=call", ",ring=v3"]
+
+
 def gathered(ends, count: int) -> list[bytes]:  # type: ignore[no-untyped-def]
     """``count`` frames of our ethertype, in order."""
     found: list[bytes] = []
@@ -67,10 +70,11 @@ def gathered(ends, count: int) -> list[bytes]:  # type: ignore[no-untyped-def]
     return found
 
 
-def test_frames_arrive_as_they_were_sent(hosts) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_frames_arrive_as_they_were_sent(hosts, way: str) -> None:
     left, middle, _ = hosts
     sent = [frame(bytes([i]) * size) for i, size in enumerate([0, 1, 46, 100, 1000, 1499, 1500])]
-    with hand(specs(middle)[0]) as ends, left.raw() as wire:
+    with hand(specs(middle, way)[0]) as ends, left.raw() as wire:
         before = middle.statistic("left", "rx_packets"), middle.statistic("left", "rx_bytes")
         for data in sent:
             wire.send(data)
@@ -100,19 +104,21 @@ def test_plain_frames_leave_the_header_line_alone(hosts) -> None:
     ],
     ids=["802.1Q", "4095", "802.1ad", "zero", "QinQ"],
 )
-def test_tags_are_put_back(hosts, tags) -> None:
+@pytest.mark.parametrize("way", ["", ",ring=v3"])
+def test_tags_are_put_back(hosts, tags, way: str) -> None:
     left, middle, _ = hosts
-    with hand(specs(middle)[0]) as ends, left.raw() as wire:
+    with hand(specs(middle, way)[0]) as ends, left.raw() as wire:
         wire.send(frame(b"tagged", *tags))
         assert gathered(ends, 1) == [frame(b"tagged", *tags)]
         assert ends.port.stats().rx_bytes == len(frame(b"tagged", *tags))
 
 
+@pytest.mark.parametrize("way", ["", ",send=call"])
 @pytest.mark.parametrize("pieces", [1600, 700, 41])
-def test_chains_are_sent_whole(hosts, pieces: int) -> None:
+def test_chains_are_sent_whole(hosts, pieces: int, way: str) -> None:
     left, middle, _ = hosts
     sent = [frame(os.urandom(size)) for size in (0, 60, 700, 1400)]
-    with hand(specs(middle)[0]) as ends, left.raw() as wire:
+    with hand(specs(middle, way)[0]) as ends, left.raw() as wire:
         assert ends.send(*sent, pieces=pieces) == len(sent)
         found = []
         while len(found) < len(sent):
@@ -124,10 +130,11 @@ def test_chains_are_sent_whole(hosts, pieces: int) -> None:
         assert (stats.tx_packets, stats.tx_bytes) == (len(sent), sum(map(len, sent)))
 
 
-def test_what_cannot_be_sent_is_an_error_and_stops_nothing(hosts) -> None:
+@pytest.mark.parametrize("way", ["", ",send=call"])
+def test_what_cannot_be_sent_is_an_error_and_stops_nothing(hosts, way: str) -> None:
     left, middle, _ = hosts
     runts = [b"", b"\x02\x00\x00", STATION + OTHER + b"\x88"]
-    with hand(specs(middle)[0]) as ends, left.raw() as wire:
+    with hand(specs(middle, way)[0]) as ends, left.raw() as wire:
         before = middle.statistic("left", "tx_packets")
         jumbo = frame(b"j" * 1501)
         too_long = frame(b"l" * 1000)  # in 507 segments
@@ -139,9 +146,10 @@ def test_what_cannot_be_sent_is_an_error_and_stops_nothing(hosts) -> None:
         assert ends.port.stats().tx_packets == 2 == middle.statistic("left", "tx_packets") - before
 
 
-def test_offloads_that_make_no_sense_are_errors(hosts) -> None:
+@pytest.mark.parametrize("way", ["", ",send=call"])
+def test_offloads_that_make_no_sense_are_errors(hosts, way: str) -> None:
     _, middle, _ = hosts
-    with hand(specs(middle)[0]) as ends:
+    with hand(specs(middle, way)[0]) as ends:
         beyond = {"checksum_state": 1, "checksum_start": 2000, "checksum_offset": 16}
         assert ends.send(frame(b"x" * 100), meta=beyond) == 1
         assert ends.send(frame(b"x" * 100), meta={"gso_size": 10, "gso_type": 77}) == 1
@@ -156,10 +164,11 @@ def test_we_do_not_hear_ourselves(hosts) -> None:
         assert gathered(ends, 1) == [frame(b"in")]
 
 
-def test_room_is_respected_and_nothing_is_lost(hosts) -> None:
+@pytest.mark.parametrize("way", ["", ",ring=v3"])
+def test_room_is_respected_and_nothing_is_lost(hosts, way: str) -> None:
     left, middle, _ = hosts
     sent = [frame(struct.pack(">I", i) * 16) for i in range(100)]
-    with hand(specs(middle)[0]) as ends, left.raw() as wire:
+    with hand(specs(middle, way)[0]) as ends, left.raw() as wire:
         for data in sent:
             wire.send(data)
         found: list[bytes] = []
@@ -468,7 +477,13 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sudo setcap" in said
 
 
-@pytest.mark.parametrize("bad", ["queues=0", "queues=65", "frames=1000", "frames=128", "frame=100", "frame=3000"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "queues=0", "queues=65", "frames=1000", "frames=128", "frame=100", "frame=3000", "slots=100", "retire=0",
+        "ring=v4", "send=rign", "fanout=hsh",
+    ],
+)  # fmt: skip
 def test_options_out_of_range(bad: str) -> None:
     with pytest.raises(PortError, match=bad):
         port(f"af_packet:eth0,{bad}")
