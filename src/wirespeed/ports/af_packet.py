@@ -59,9 +59,9 @@ class AfPacket(Port):
         self.index = 0
         self._blocks = options.ring == "v3"
         if self._blocks:
-            self.receive = staticmethod(receive_blocks)  # type: ignore[assignment]
+            self.receive = receive_blocks  # type: ignore[method-assign]
         if options.send == "call":
-            self.transmit = staticmethod(transmit)  # type: ignore[assignment]
+            self.transmit = transmit  # type: ignore[method-assign]
         self._program = program(spec, options)
         self._promiscuous = options.promiscuous
         self._rings: list[Ring] = []
