@@ -12,7 +12,10 @@ from wirespeed.bench.settings import Settings
 from wirespeed.errors import WirespeedError
 from wirespeed.ports.options import nearest
 
-DRIVERS: dict[str, str] = {}
+DRIVERS: dict[str, str] = {
+    "af_packet": "wirespeed.bench.port_af_packet",
+    "tap": "wirespeed.bench.port_tap",
+}
 """Each driver with a bench, and the module whose ``rows(settings, tell)`` measures it."""
 
 
