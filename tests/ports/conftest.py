@@ -97,6 +97,13 @@ class Worker:
             setattr(header, name, value)
         return descs[0]
 
+    def packet_list(self, port: Any, room: int = 32, queue: int = 0) -> list[bytes]:
+        """The packets of one burst; they are freed."""
+        descs = self.burst(port, room, queue) or []
+        packets = [self.packet(desc) for desc in descs]
+        self.free(descs)
+        return packets
+
     def receive_all(self, port: Any, room: int = 32, calls: int = 100_000) -> list[bytes]:
         """Every packet until the input is over; each is freed. ``calls`` bounds the wait."""
         packets: list[bytes] = []
