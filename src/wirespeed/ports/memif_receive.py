@@ -14,7 +14,7 @@ from wirespeed.mem.buffer import LONGEST, chain_of
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, take, taken, untake
 from wirespeed.ports.memif_copy import SHORTEST, copy_packet
-from wirespeed.ports.memif_ring import BAD_CHAIN, BAD_RANGE, BAD_REGION, NEXT, PIECES, MemifQueue, look
+from wirespeed.ports.memif_ring import BAD_CHAIN, BAD_RANGE, BAD_REGION, NEXT, PIECES, PIECES_AT, MemifQueue, look
 from wirespeed.ports.queue import count_burst
 
 _LOW = 0xFFFF_FFFF
@@ -92,7 +92,7 @@ def _receive_any(queue, cache, vector, room):  # type: ignore[no-untyped-def]
             break
         length = 0
         for i in range(min(pieces, PIECES)):
-            length += load64(queue + MemifQueue.pieces + (i << 4) + 8)
+            length += load64(queue + PIECES_AT + (i << 4) + 8)
         if pieces > PIECES or length < _ETHERNET or length > LONGEST:
             record.errors += 1
             _give_back(record, begun, begun + pieces)
@@ -100,7 +100,7 @@ def _receive_any(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         desc = chain_of(stack, length)
         if desc == 0:
             break
-        _scatter(stack.cells, desc, queue + MemifQueue.pieces, pieces)
+        _scatter(stack.cells, desc, queue + PIECES_AT, pieces)
         store64(vector + (done << 3), desc)
         _give_back(record, begun, begun + pieces)
         total += length
@@ -131,7 +131,7 @@ def _gather(queue):  # type: ignore[no-untyped-def]
             return _stop(record, BAD_RANGE)
         record.hot, record.hot_base, record.hot_size = region << 16, base, size
         if count < PIECES:
-            piece = queue + MemifQueue.pieces + (count << 4)
+            piece = queue + PIECES_AT + (count << 4)
             store64(piece, base + offset)
             store64(piece + 8, length)
         more = word & NEXT != 0

@@ -46,6 +46,8 @@ NEXT: int = 1
 """Flag of a slot: the packet goes on in the next one."""
 MASK_INTERRUPT: int = 1
 """Flag of a ring: whoever receives from it polls, and wants no notification."""
+PIECES_AT: int = 256
+"""Where the pieces begin in a queue's record."""
 PIECES: int = 64
 """Most slots of one packet that is received; a longer chain is an error."""
 
@@ -100,6 +102,7 @@ class MemifQueue(Queue):
     sleeps = le64(160, "1: the receiver has been seen to sleep, so notifications matter")
     notified = le64(168, "notifications sent")
     epoll = le64(176, "what a sleeping worker blocks on")
+    one = le64(184, "1, which is written to ring the bell; a sleeper's events are read to here, too")
 
     first = le64(192, "address of slot 0's buffer where the buffers are ours; 0 where they are lent")
     pitch = le64(200, "bytes from one of our buffers to the next")
@@ -109,7 +112,7 @@ class MemifQueue(Queue):
     hot_size = le64(232, "its bytes")
     regions = le64(240, "address of a table of regions: address, size")
     region_count = le64(248)
-    SIZE = 256 + 16 * PIECES
+    SIZE = PIECES_AT + 16 * PIECES
 
 
 @inline
@@ -127,5 +130,5 @@ def look(record):  # type: ignore[no-untyped-def]
 
 __all__ = [
     "BAD_CHAIN", "BAD_INDEX", "BAD_RANGE", "BAD_REGION", "COOKIE", "FAULTS", "GOOD", "LARGEST_LOG2",
-    "MASK_INTERRUPT", "NEXT", "PIECES", "RING_BYTES", "SLOT_BYTES", "MemifQueue", "Ring", "Slot", "look",
+    "MASK_INTERRUPT", "NEXT", "PIECES", "PIECES_AT", "RING_BYTES", "SLOT_BYTES", "MemifQueue", "Ring", "Slot", "look",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from wirespeed.ports.memif_ring import BAD_RANGE, BAD_REGION, MASK_INTERRUPT, NE
 from wirespeed.ports.queue import count_burst
 
 _LOW = 0xFFFF_FFFF
+_ONE: int = MemifQueue.one.offset
 
 
 @inline
@@ -101,7 +102,7 @@ def _ring(record):  # type: ignore[no-untyped-def]
     record.sleeps = 1
     if record.doorbell >= 0:
         record.notified += 1
-        write(record.doorbell, record.address + MemifQueue.one, 8)
+        write(record.doorbell, record.address + _ONE, 8)
 
 
 @cold

@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "generator": "wirespeed.ports.generator:Generator",
     "host": "wirespeed.ports.host:Host",
     "meter": "wirespeed.ports.meter:MeterPort",
+    "memif": "wirespeed.ports.memif:Memif",
     "null": "wirespeed.ports.null:Null",
     "pcap": "wirespeed.ports.pcap:Pcap",
     "ring": "wirespeed.ports.ring:RingPort",
