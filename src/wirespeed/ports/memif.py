@@ -25,7 +25,7 @@ from wirespeed.ports.memif_client import ClientSession, ask, reach
 from wirespeed.ports.memif_memory import MOST_REGIONS
 from wirespeed.ports.memif_messages import SECRET_BYTES
 from wirespeed.ports.memif_receive import receive
-from wirespeed.ports.memif_ring import FAULTS, LARGEST_LOG2, MemifQueue
+from wirespeed.ports.memif_ring import FAULTS, GOOD, LARGEST_LOG2, MemifQueue
 from wirespeed.ports.memif_server import Listener, leave, listen
 from wirespeed.ports.memif_session import Session, join, list_regions
 from wirespeed.ports.memif_sleep import arm
@@ -86,7 +86,7 @@ class Memif(Port):
         self._stuck: list[Session] = []
         self._attendant: Attendant | None = None
         self._listener: Listener | None = None
-        self._closing = False
+        self._closing = self._up = False
         self._why_down = "not open"
 
     @property
@@ -203,6 +203,7 @@ class Memif(Port):
             if index in outgoing:
                 join(queue, outgoing[index], self.client, False, self._table, session.regions)
         self.connections += 1
+        self._up = True
         few = "" if self._whole(incoming, outgoing) else "; it has fewer rings than we have queues"
         self.events.say("connected", f"{session.peer} ({session.channel.peer()}){few}")
 
@@ -211,11 +212,14 @@ class Memif(Port):
 
     def parted(self, session: Session, kind: str, reason: str) -> None:
         """The connection is over: workers off the memory first, then unmap it."""
+        self._up = False
         for queue in (*self.rx, *self.tx):
             MemifQueue(queue).live = 0
         session.unblock()
         try:
             self.quiesce()
+            for queue in (*self.rx, *self.tx):
+                MemifQueue(queue).fault = GOOD
             for index, epoll in enumerate(self._epolls):
                 self._forget(epoll, session, index)
             session.release()
@@ -261,8 +265,7 @@ class Memif(Port):
     def link(self) -> Link:
         """Up while connected."""
         session = self._session
-        live = any(MemifQueue(queue).live for queue in (*self.rx, *self.tx))
-        if session is None or not live:
+        if session is None or not self._up:
             return Link(False, detail=self._why_down)
         return Link(True, detail=session.peer)
 

@@ -48,7 +48,7 @@ MASK_INTERRUPT: int = 1
 """Flag of a ring: whoever receives from it polls, and wants no notification."""
 PIECES_AT: int = 256
 """Where the pieces begin in a queue's record."""
-PIECES: int = 64
+PIECES: int = 256
 """Most slots of one packet that is received; a longer chain is an error."""
 
 GOOD, BAD_INDEX, BAD_REGION, BAD_RANGE, BAD_CHAIN = range(5)

@@ -75,7 +75,7 @@ class Session:
         except Refusal as refusal:
             self.end("refused", str(refusal))
         except Gone as gone:
-            self.end("disconnected", str(gone) or "it left")
+            self.end("disconnected", str(gone) or "it left", tell=False)
 
     def handle(self, message: Message, descriptor: int) -> None:
         """A message from the peer; the descriptor is ours."""

@@ -71,6 +71,9 @@ def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
             position += 1
         else:
             used = _send_any(queue, cells, desc, position, limit)
+            if used == 0 and look(record) != 0 and record.limit > limit:  # perhaps there are more buffers by now
+                limit = record.limit
+                continue
             if used <= 0:
                 break
             position += used
