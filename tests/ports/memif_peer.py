@@ -26,7 +26,9 @@ def message(kind: int, layout: str = "", *values: Any) -> bytes:
     return struct.pack("<H" + layout, kind, *values).ljust(128, b"\0")
 
 
-def hello(low: int = 0x200, high: int = 0x200, regions: int = 255, m2s: int = 255, s2m: int = 255, log2: int = 14) -> bytes:
+def hello(
+    low: int = 0x200, high: int = 0x200, regions: int = 255, m2s: int = 255, s2m: int = 255, log2: int = 14
+) -> bytes:
     return message(HELLO, "32s5HB", b"raw", low, high, regions, m2s, s2m, log2)
 
 

@@ -124,14 +124,16 @@ def test_a_client_with_more_queues_than_the_server(pool: Pool, worker: Any, path
     with closing(server, client):
         up(server, client)
         assert "fewer rings" in event(client, "connected")
-        assert worker.send(client, [desc := worker.make(frame(60))], 1) == 0
+        desc = worker.make(frame(60))
+        assert worker.send(client, [desc], 1) == 0
         worker.free([desc])
 
 
 def test_nobody_there(pool: Pool, worker: Any, path: str) -> None:
     """Packets are not taken: the worker drops and counts them."""
     with closing(opened(pool, f"memif:{path},role=server")) as server:
-        assert worker.send(server, [desc := worker.make(frame(60))]) == 0
+        desc = worker.make(frame(60))
+        assert worker.send(server, [desc]) == 0
         assert worker.burst(server) == []
         worker.free([desc])
         assert not server.link().up
@@ -198,7 +200,7 @@ def test_an_unknown_interface_and_one_that_is_taken(pool: Pool, path: str) -> No
             assert first.link().up
 
 
-@pytest.mark.parametrize("low, high", [(0x100, 0x1FF), (0x201, 0x300)])
+@pytest.mark.parametrize(("low", "high"), [(0x100, 0x1FF), (0x201, 0x300)])
 def test_versions(pool: Pool, path: str, low: int, high: int) -> None:
     with closing(RawServer(path), opened(pool, f"memif:{path}")) as (server, client):
         server.accept().send(hello(low, high))
@@ -339,7 +341,7 @@ def test_too_many_strangers(pool: Pool, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options, says",
+    ("options", "says"),
     [
         ("role=master", "role='master' must be client or server"),
         ("rol=client", "did you mean 'role'"),

@@ -11,13 +11,14 @@ with a reason; see :mod:`.memif_receive` for packets, :mod:`.memif_memory` for m
 References: libmemif's memif.h (protocol 2.0); doc.dpdk.org, nics/memif.
 """
 
+import contextlib
 import os
 import select
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError, WirespeedError
-from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.attendant import Attendant
@@ -147,14 +148,14 @@ class Memif(Port):
         self._memory = self._listener = self._attendant = None
         self.rx, self.tx = [], []
 
-    def _in_attendant(self, function: object) -> None:
+    def _in_attendant(self, function: Callable[[], None]) -> None:
         """Run ``function`` where nothing else of the protocol runs, and wait for it."""
         assert self._attendant is not None
         done = threading.Event()
 
         def run() -> None:
             try:
-                function()  # type: ignore[operator]
+                function()
             finally:
                 done.set()
 
@@ -204,11 +205,9 @@ class Memif(Port):
                 join(queue, outgoing[index], self.client, False, self._table, session.regions)
         self.connections += 1
         self._up = True
-        few = "" if self._whole(incoming, outgoing) else "; it has fewer rings than we have queues"
+        whole = len(incoming) >= len(self.rx) and len(outgoing) >= len(self.tx)
+        few = "" if whole else "; it has fewer rings than we have queues"
         self.events.say("connected", f"{session.peer} ({session.channel.peer()}){few}")
-
-    def _whole(self, incoming: dict[int, object], outgoing: dict[int, object]) -> bool:  # type: ignore[type-arg]
-        return len(incoming) >= len(self.rx) and len(outgoing) >= len(self.tx)
 
     def parted(self, session: Session, kind: str, reason: str) -> None:
         """The connection is over: workers off the memory first, then unmap it."""
@@ -237,10 +236,8 @@ class Memif(Port):
     def _forget(self, epoll: select.epoll, session: Session, index: int) -> None:
         way = (session.to_client if self.client else session.to_server).get(index)
         if way is not None:
-            try:
+            with contextlib.suppress(OSError):  # it was never joined
                 epoll.unregister(way.bell)
-            except OSError:
-                pass  # it was never joined
 
     def _look(self) -> None:
         """Has a worker found the peer out, or the peer tampered with a descriptor?"""

@@ -18,7 +18,8 @@ Reference: libmemif's memif.h, protocol 2.0.
 """
 
 import struct
-from typing import NamedTuple, TypeAlias
+from dataclasses import astuple, dataclass
+from typing import ClassVar, TypeAlias
 
 MESSAGE_BYTES: int = 128
 VERSION: int = 2 << 8
@@ -35,14 +36,16 @@ class Refusal(Exception):
     """What the peer did cannot be accepted: the reason, which it is told. Never leaves the driver."""
 
 
-class Ack(NamedTuple):
+@dataclass(frozen=True)
+class Ack:
     """The request before was accepted."""
 
-    KIND = 1
-    FORMAT = "<H"
+    KIND: ClassVar[int] = 1
+    FORMAT: ClassVar[str] = "<H"
 
 
-class Hello(NamedTuple):
+@dataclass(frozen=True)
+class Hello:
     """What the server can do: highest indexes, not counts."""
 
     name: bytes
@@ -53,11 +56,12 @@ class Hello(NamedTuple):
     max_s2m_ring: int
     max_log2_ring_size: int
 
-    KIND = 2
-    FORMAT = f"<H{_NAME_BYTES}s5HB"
+    KIND: ClassVar[int] = 2
+    FORMAT: ClassVar[str] = f"<H{_NAME_BYTES}s5HB"
 
 
-class Init(NamedTuple):
+@dataclass(frozen=True)
+class Init:
     """Which of the server's interfaces the client wants."""
 
     version: int
@@ -66,21 +70,23 @@ class Init(NamedTuple):
     secret: bytes
     name: bytes
 
-    KIND = 3
-    FORMAT = f"<HHIB{SECRET_BYTES}s{_NAME_BYTES}s"
+    KIND: ClassVar[int] = 3
+    FORMAT: ClassVar[str] = f"<HHIB{SECRET_BYTES}s{_NAME_BYTES}s"
 
 
-class AddRegion(NamedTuple):
+@dataclass(frozen=True)
+class AddRegion:
     """Shared memory, its descriptor passed along."""
 
     index: int
     size: int
 
-    KIND = 4
-    FORMAT = "<HHQ"
+    KIND: ClassVar[int] = 4
+    FORMAT: ClassVar[str] = "<HHQ"
 
 
-class AddRing(NamedTuple):
+@dataclass(frozen=True)
+class AddRing:
     """A ring in a region, the descriptor of its notifications passed along."""
 
     flags: int
@@ -90,36 +96,39 @@ class AddRing(NamedTuple):
     log2_ring_size: int
     private_header_size: int
 
-    KIND = 5
-    FORMAT = "<HHHHIBH"
+    KIND: ClassVar[int] = 5
+    FORMAT: ClassVar[str] = "<HHHHIBH"
 
 
-class Connect(NamedTuple):
+@dataclass(frozen=True)
+class Connect:
     """The client has said all."""
 
     name: bytes
 
-    KIND = 6
-    FORMAT = f"<H{_NAME_BYTES}s"
+    KIND: ClassVar[int] = 6
+    FORMAT: ClassVar[str] = f"<H{_NAME_BYTES}s"
 
 
-class Connected(NamedTuple):
+@dataclass(frozen=True)
+class Connected:
     """The server has mapped all: packets may pass."""
 
     name: bytes
 
-    KIND = 7
-    FORMAT = f"<H{_NAME_BYTES}s"
+    KIND: ClassVar[int] = 7
+    FORMAT: ClassVar[str] = f"<H{_NAME_BYTES}s"
 
 
-class Disconnect(NamedTuple):
+@dataclass(frozen=True)
+class Disconnect:
     """It is over, and why."""
 
     code: int
     reason: bytes
 
-    KIND = 8
-    FORMAT = "<HI96s"
+    KIND: ClassVar[int] = 8
+    FORMAT: ClassVar[str] = "<HI96s"
 
 
 Message: TypeAlias = Ack | Hello | Init | AddRegion | AddRing | Connect | Connected | Disconnect
@@ -131,7 +140,7 @@ _KINDS: dict[int, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """The message's 128 bytes; text that is too long is cut."""
-    return struct.pack(message.FORMAT, message.KIND, *message).ljust(MESSAGE_BYTES, b"\0")
+    return struct.pack(message.FORMAT, message.KIND, *astuple(message)).ljust(MESSAGE_BYTES, b"\0")
 
 
 def decode(data: bytes) -> Message:

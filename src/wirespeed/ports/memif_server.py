@@ -46,10 +46,13 @@ class Host(Owner, Protocol):
     """What a listener asks of a port."""
 
     events: Events
-    busy: bool
     secret: bytes
     unsealed: bool
     ring_counts: tuple[int, int]
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a client."""
 
     def admitted(self, session: Session) -> None:
         """A client has named this port, and may."""
@@ -109,9 +112,7 @@ class ServerSession(Session):
             os.close(descriptor)
             raise Refusal(why)
         os.set_blocking(descriptor, False)
-        ways[wanted.index] = Way(
-            self.regions[wanted.region].address + wanted.offset, wanted.log2_ring_size, descriptor
-        )
+        ways[wanted.index] = Way(self.regions[wanted.region].address + wanted.offset, wanted.log2_ring_size, descriptor)
 
     def _fault_of(self, wanted: AddRing, most: int) -> str:
         if wanted.index >= most:

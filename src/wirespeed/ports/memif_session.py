@@ -7,7 +7,6 @@ ring, and ``joined``: what is written into a queue record before it says ``live`
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -142,7 +141,5 @@ def list_regions(table: int, regions: list[LentRegion | OwnRegion]) -> None:
         store64(table + 16 * index, region.address)
         store64(table + 16 * index + 8, region.size)
 
-
-Answer = Callable[[], None]
 
 __all__ = ["Owner", "Session", "Way", "join", "list_regions"]
