@@ -20,14 +20,16 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, devices, doctor, inspect, run
+    from wirespeed.cli import bench, demo, devices, doctor, generate, inspect, measure, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
     app.command("devices")(devices.command)
     app.command("doctor")(doctor.command)
+    app.command("generate")(generate.command)
     app.command("inspect")(inspect.command)
+    app.command("measure")(measure.command)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wirespeed.eal import cores
 from wirespeed.eal.perf import Event
@@ -149,12 +149,12 @@ class Engine:
 
     # Running ---------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the workers; returns at once."""
+    def start(self, on: Sequence[int] | None = None) -> None:
+        """Start the workers, ``on`` these cores (one each) or on the best there are; returns at once."""
         if self.workers.started:
             raise GraphError("this engine runs already; make another for another run")
         placement = cores.choose(self.count)
-        if placement.shared:
+        if placement.shared and on is None:
             self.notes.append(placement.why)
         for state in self.built.captured.states.values():
             if hasattr(state, "reclaimer"):
@@ -162,7 +162,7 @@ class Engine:
         for port in self.graph.ports:
             port.grace = self.grace
         self._started = time.perf_counter()
-        self.workers.start(placement.workers)
+        self.workers.start(placement.workers if on is None else on)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""

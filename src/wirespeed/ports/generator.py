@@ -102,6 +102,8 @@ class Generator(Port):
         super().__init__(spec, options)
         self.waiting = False
         self._rate = 0.0
+        self._active: list[int] = []
+        self._ended: Pace | None = None
         self._drawn: dict[str, tuple[int, int]] = {}
         if streams:
             check_pace(spec, options)
@@ -188,6 +190,7 @@ class Generator(Port):
             self._describe(record, queue)
             templates += entries[queue] * step
             words += entries[queue] * 8
+        self._ended = None
         self._active = [address for address, many in zip(self.rx, entries, strict=True) if many]
         options = self.options
         self.send(
@@ -201,6 +204,9 @@ class Generator(Port):
                 GeneratorQueue(address).limit = 0
 
     def close(self) -> None:
+        """Give the memory back; :meth:`pace` goes on saying how it was."""
+        self._ended = self.pace()
+        self._active = []
         self._memory.close()
 
     # While it runs --------------------------------------------------------------------------------------
@@ -238,8 +244,15 @@ class Generator(Port):
             record.round += 1  # before there is anything to send, so that all of it is of this round
             record.limit = min(UNLIMITED, record.packets + share)
 
+    def halt(self) -> None:
+        """End the round here; what was asked for and has not left is not sent."""
+        for address in self._active:
+            GeneratorQueue(address).limit = 0
+
     def pace(self) -> Pace:
-        """How fast the round was up to now."""
+        """How fast the round was up to now, or up to the end."""
+        if self._ended is not None:
+            return self._ended
         hz = tsc_hz()
         packets = missed = 0
         achieved = 0.0

@@ -34,6 +34,7 @@ from wirespeed.ports.meter_reading import StreamReading
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
 from wirespeed.tables import hdr
+from wirespeed.tables.hdr import Distribution
 
 MAX_STREAMS: int = 1024
 MAX_WINDOW: int = 1 << 20
@@ -120,11 +121,13 @@ class Meter(Shared):
         if not 0 <= stream < self.streams:
             raise IndexError(f"{self.name}: stream {stream} is not one of 0 to {self.streams - 1}")
         block, histogram = self._block(stream), int(self.parameters["histogram"])
-        view = StreamView(block)
         counts = self._words(
             np.int64, block - self.address + histogram + hdr.DATA, hdr.slots_for(HIGHEST_NS, self.digits)
         )
-        latency = hdr.read_record(block + histogram, counts, self.digits)
+        return self._read(stream, hdr.read_record(block + histogram, counts, self.digits))
+
+    def _read(self, stream: int, latency: Distribution | None) -> StreamReading:
+        view = StreamView(self._block(stream))
         received, duplicates = int(view.received), int(view.duplicates)
         span = view.spans + view.expected - view.first
         return StreamReading(
@@ -133,25 +136,31 @@ class Meter(Shared):
             int(view.restarts), view.jitter / 16, (view.last - view.began) / self.parameters["hz"], latency,
         )  # fmt: skip
 
+    def _seen(self) -> list[int]:
+        return [stream for stream in range(self.streams) if StreamView(self._block(stream)).received]
+
     def readings(self) -> list[StreamReading]:
         """Of all streams that were seen."""
-        return [self[stream] for stream in range(self.streams) if StreamView(self._block(stream)).received]
+        return [self[stream] for stream in self._seen()]
+
+    def counts(self) -> list[StreamReading]:
+        """The same without latencies, which are what takes time to read."""
+        return [self._read(stream, None) for stream in self._seen()]
 
     def clear(self) -> None:
         """Forget all; what arrives at the same moment may be counted in part."""
         self._check_writable()
         window = self._words(np.uint8, 0, self.region.size)
         histogram, block = int(self.parameters["histogram"]), int(self.parameters["block"])
-        for stream in range(self.streams):
-            if StreamView(self._block(stream)).received:
-                at = self._block(stream) - self.address
-                window[at : at + block] = 0
-                hdr.format_record(self._block(stream) + histogram, HIGHEST_NS, self.digits)
+        for stream in self._seen():
+            at = self._block(stream) - self.address
+            window[at : at + block] = 0
+            hdr.format_record(self._block(stream) + histogram, HIGHEST_NS, self.digits)
         view = MeterView(self.address)
         view.plain = view.strangers = 0
 
     def __repr__(self) -> str:
-        return f"<Meter {self.name}: {self.streams} streams, {len(self.readings())} seen>"
+        return f"<Meter {self.name}: {self.streams} streams, {len(self._seen())} seen>"
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ class MeterPort(Port):
     def extended(self) -> dict[str, int]:
         """Packets without a stamp, and what each stream lost, got twice and out of order."""
         found = {"plain": self.meter.plain, "strangers": self.meter.strangers}
-        for reading in self.meter.readings():
+        for reading in self.meter.counts():
             for name in ("received", "lost", "duplicates", "reordered"):
                 found[f"stream_{reading.stream}_{name}"] = getattr(reading, name)
         return found
