@@ -49,7 +49,7 @@ def test_tshark_reads_what_is_generated(tmp_path):
     path = tmp_path / "out.pcap"
     made = Generator.from_streams(
         ws.Stream(ether / IP(dst="198.19.0.1") / UDP(sport=4000, dport=9), {"ipv4.dst": ws.Random("198.19.0.0/16")}),
-        ws.Stream(ether / Dot1Q(vlan=5) / IPv6(dst="2001:db8::1") / TCP(dport=9), {"tcp.sport": range(1024, 2000)}),
+        ws.Stream(ether / Dot1Q(vlan=5) / IPv6(dst="2001:db8::1") / TCP(dport=9), {"tcp.sport": range(50000, 51000)}),
         ws.Stream(ether / IP(dst="198.19.0.2") / UDP(sport=4000, dport=9), sizes={64: 1, 1518: 1}),
         count=3000,
     )
