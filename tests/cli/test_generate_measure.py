@@ -81,7 +81,7 @@ def test_the_search_on_a_ring(tmp_path):
 
 @compiled
 def test_nothing_comes_back():
-    done = run("measure", "sink:", "null:count=100", "--seconds", 0.1, "--rate", "10k", "--settle", 0)
+    done = run("measure", "sink:", "ring:nothing", "--seconds", 0.1, "--rate", "10k", "--settle", 0)
     assert "lost      " in done.stdout and "(100.0000%)" in done.stdout
     assert "nothing of what was sent came back" in done.stdout
 
