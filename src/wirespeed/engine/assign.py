@@ -6,7 +6,6 @@ packets are then spread by flow in software, and packets to send go to the worke
 
 import select
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from wirespeed.engine.memory import EngineMemory
@@ -14,7 +13,6 @@ from wirespeed.graph.graph import Graph
 from wirespeed.graph.layout import Worker
 from wirespeed.jit import store64
 from wirespeed.mem.pool import Pool
-from wirespeed.tables.toeplitz import Toeplitz
 
 Queues = dict[tuple[str, Any], list[int]]
 """By ("rx" or "tx", port): the address of each worker's queue record, 0 where it has none."""
@@ -32,7 +30,8 @@ def assign_queues(graph: Graph, workers: int) -> tuple[Queues, list[list[int]], 
     queues: Queues = {}
     descriptors: list[list[int]] = [[] for _ in range(workers)]
     waitable = [True] * workers
-    for number, port in enumerate(graph.ports):
+    for port in graph.ports:
+        number = graph.number(port)  # stays, whatever ports come and go: so does the owner of a queue
         for direction, addresses in (("rx", port.rx), ("tx", port.tx)):
             of_worker = [0] * workers
             for queue, address in enumerate(addresses):
@@ -62,14 +61,14 @@ def furnish(
         record.nap_ms = _NAP_MS
 
 
-def connect(
-    graph: Graph, memory: EngineMemory, queues: Queues, wakeups: list[int], symmetric: bool
-) -> Callable[[], None]:
-    """Join several workers by rings; returns what to call when they have stopped."""
-    workers = len(memory.workers)
-    toeplitz = Toeplitz(symmetric=symmetric)
-    spreads = [int(len(port.rx) < workers) for port in graph.sources]
+def connect(graph: Graph, memory: EngineMemory, queues: Queues, wakeups: list[int]) -> None:
+    """Join several workers by rings."""
+    spreads = [port.software.spreading.record.address for port in graph.sources]  # type: ignore[union-attr]
     owners = [0] * len(graph.sources)
-    owners += [next(worker for worker, queue in enumerate(queues["tx", port]) if queue) for port in graph.sinks]
-    memory.connect(toeplitz.address, spreads, owners, wakeups)
-    return toeplitz.close
+    owners += [owner(queues, port) for port in graph.sinks]
+    memory.connect(spreads, owners, wakeups)
+
+
+def owner(queues: Queues, port: Any) -> int:
+    """The worker that others hand packets to, to be sent by ``port``."""
+    return next(worker for worker, queue in enumerate(queues["tx", port]) if queue)

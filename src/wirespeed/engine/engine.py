@@ -4,19 +4,23 @@ Nothing here is on the packet path. A worker is one Python thread inside one com
 to it through its record: a command word, counters, a grace-period slot.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from wirespeed.eal import cores
 from wirespeed.eal.perf import Event
 from wirespeed.engine.assign import assign_queues, connect, furnish
 from wirespeed.engine.idle import BALANCED, spin_cycles
+from wirespeed.engine.live import Change
 from wirespeed.engine.memory import EngineMemory
 from wirespeed.engine.report import Report, take_report
+from wirespeed.engine.status import PortsStatus
 from wirespeed.engine.workers import Workers
 from wirespeed.errors import GraphError, WirespeedError
 from wirespeed.graph.build import Built, build
@@ -26,7 +30,13 @@ from wirespeed.graph.plan import FUSED, PROFILE, Plan, make_plan
 from wirespeed.jit import store64
 from wirespeed.mem.pool import MAX_BURST, Pool
 from wirespeed.mem.state import MAX_WORKERS
+from wirespeed.ports.null import Sink, SinkOptions
+from wirespeed.ports.port import Port, PortStats
+from wirespeed.ports.software import Software
+from wirespeed.ports.status import Event as PortEvent
+from wirespeed.ports.wiring import Chain
 from wirespeed.sync.rcu import Grace
+from wirespeed.tables.toeplitz import Toeplitz
 from wirespeed.timers.timers import Timers
 
 _REFRESH_S = 0.2
@@ -50,6 +60,11 @@ class Engine:
             ``.pool`` behind it its packet pool.
         checked: write down which place of the graph has each cell, at some cycles a packet and place, so that the
             report and :meth:`wirespeed.mem.pool.Pool.leaks` name who lost one.
+        on_event: called with each event of a port (:class:`wirespeed.ports.status.Event`), in the thread that says it.
+
+    Attributes:
+        graph: what runs now; :meth:`add`, :meth:`remove` and :meth:`replace` change it.
+        departed: counters of ports that were removed.
 
     Raises:
         WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile. Nothing has moved.
@@ -69,18 +84,25 @@ class Engine:
         progress: Callable[[str], None] | None = None,
         name: str | None = None,
         checked: bool = False,
+        on_event: Callable[[PortEvent], None] | None = None,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise WirespeedError(f"workers={workers} must be 1 to {MAX_WORKERS}")
         if not 1 <= burst <= MAX_BURST // 2:
             raise WirespeedError(f"burst={burst} must be 1 to {MAX_BURST // 2}")
-        spin = spin_cycles(idle)
+        self.spin = spin_cycles(idle)
         self.graph = graph
         self.count = workers
+        self.name = name
         self.progress = progress
+        self.departed: dict[Port, PortStats] = {}
+        self.faults: list[str] = []
+        self.changing = threading.RLock()  # held while the graph is made another, or taken down
+        self.reading = threading.RLock()  # held while the memory is exchanged, or read
+        self._on_event = on_event
         self.plan = make_plan(graph, shape, workers, burst, checked)
         self.notes: list[str] = []
-        self._closing: list[Callable[[], None]] = []
+        self.closing: list[Callable[[], None]] = []
         self._final: Report | None = None
         self._started = self._stopped = 0.0
         self._profiled: Built | None = None
@@ -91,13 +113,19 @@ class Engine:
             name and f"{name}.pool",
             places=self.plan.places if checked else None,
         )
-        self._closing.append(self.pool.close)
+        self.closing.append(self.pool.close)
+        self._hash = Toeplitz(symmetric=symmetric)
+        self.closing.append(self._hash.close)
         try:
-            self._open_ports()
+            for port in graph.ports:
+                self.open_port(port, graph)
             self.built: Built = build(self.plan, progress)
             self.memory = EngineMemory(self.plan, workers, name)
-            self._closing.append(self.memory.close)
-            self.workers = self._make_workers(symmetric, spin, counters)
+            self.closing.append(self.memory.close)
+            self.workers = self._make_workers(counters)
+            self._status = PortsStatus(f"{name}.ports") if name else None
+            if self._status is not None:
+                self.closing.append(self._status.close)
             for port in graph.ports:
                 port.begin()
         except BaseException:
@@ -106,22 +134,54 @@ class Engine:
 
     # Before the start ------------------------------------------------------------------------------------
 
-    def _open_ports(self) -> None:
-        graph = self.graph
-        for port in graph.ports:
-            reads = min(port.rx_queues or self.count, self.count) if port in graph.sources else 0
-            writes = min(port.tx_queues or self.count, self.count) if port in graph.sinks else 0
+    def open_port(self, port: Port, graph: Graph) -> None:
+        """Open a port for what ``graph`` does with it, and make ready what workers do in software for it."""
+        reads = min(port.rx_queues or self.count, self.count) if port in graph.sources else 0
+        writes = min(port.tx_queues or self.count, self.count) if port in graph.sinks else 0
+        if self._on_event is not None:
+            port.events.listen(self._tell)
+        try:
             port.open(self.pool, reads, writes)
-            self._closing.append(port.close)
+        except BaseException:
+            self._unlisten(port)
+            raise
+        self.closing.append(port.close)
+        port.software = Software(port, self.count, self._hash)
+        self.closing.append(port.software.close)
+        port.rules.changed = self._rules_changed
 
-    def _make_workers(self, symmetric: bool, spin: int, counters: tuple[Event, ...]) -> Workers:
+    def close_port(self, port: Port) -> None:
+        """Close a port that no worker uses any more."""
+        self._unlisten(port)
+        port.rules.changed = None
+        software, port.software = port.software, None
+        if software is not None and software.close in self.closing:
+            self.closing.remove(software.close)
+            software.close()
+        if port.close in self.closing:
+            self.closing.remove(port.close)
+            port.close()
+
+    def _tell(self, event: PortEvent) -> None:
+        assert self._on_event is not None
+        try:
+            self._on_event(event)
+        except Exception as error:  # the caller's, in a port's own thread: nothing there can use it
+            self.notes.append(f"on_event: {type(error).__name__}: {error}")
+
+    def _unlisten(self, port: Port) -> None:
+        if self._on_event is not None:
+            with contextlib.suppress(ValueError):
+                port.events.unlisten(self._tell)
+
+    def _make_workers(self, counters: tuple[Event, ...]) -> Workers:
         graph, memory = self.graph, self.memory
-        wakeups = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self.count)]
-        self._closing.extend(functools.partial(os.close, descriptor) for descriptor in wakeups)
-        self._queues, descriptors, waitable = assign_queues(graph, self.count)
-        furnish(memory, self.pool, descriptors, wakeups, [spin if can else -1 for can in waitable])
+        self.wakeups = wakeups = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self.count)]
+        self.closing.extend(functools.partial(os.close, descriptor) for descriptor in wakeups)
+        self.queues, descriptors, waitable = assign_queues(graph, self.count)
+        furnish(memory, self.pool, descriptors, wakeups, [self.spin if can else -1 for can in waitable])
         if self.count > 1:
-            self._closing.append(connect(graph, memory, self._queues, wakeups, symmetric))
+            connect(graph, memory, self.queues, wakeups)
         for state in self.built.captured.states.values():
             if hasattr(type(state), "prepare"):
                 state.prepare(self.count)
@@ -138,7 +198,7 @@ class Engine:
         record = self.memory.workers[index].record
         for key, place in built.plan.bindings.items():
             if isinstance(key, tuple):
-                store64(record + binding(place), self._queues[key][index])
+                store64(record + binding(place), self._address(key, index))
             else:
                 state = built.captured.states[key]
                 store64(record + binding(place), state.address + index * getattr(state, "stride", 0))
@@ -146,6 +206,14 @@ class Engine:
         Worker(record).wheels = len(wheels)
         for place, wheel in enumerate(wheels):
             store64(record + WHEELS + 8 * place, wheel)
+
+    def _address(self, key: tuple[Any, ...], index: int) -> int:
+        """Of a queue, or of a stage's record: worker ``index``'s."""
+        if key[0] != "stage":
+            return self.queues[key[0], key[1]][index]
+        stages = {stage.name: stage for stage in key[1].software.stages}
+        stage = stages.get(key[2])
+        return stage.address + index * stage.stride if stage else 0
 
     # Running ---------------------------------------------------------------------------------------------
 
@@ -172,11 +240,61 @@ class Engine:
         """Go on after :meth:`pause`."""
         self.workers.resume()
 
+    # Changing the graph ----------------------------------------------------------------------------------
+
+    def add(self, *chains: Chain) -> None:
+        """Join more ports and nodes to the graph that runs; packets of the others go on.
+
+        Args:
+            chains: ``port >> node >> port``, all that a new port is joined to: it is opened for just that.
+
+        Raises:
+            WirespeedError: the graph with them cannot run, or a port cannot be opened. The graph goes on as it was.
+        """
+        with self.changing:
+            graph = self.graph.copy()
+            for chain in chains:
+                graph.add(chain)
+            Change(self, graph).make()
+
+    def remove(self, port: Port, instead: Any = None) -> None:
+        """Take a port out of the graph that runs and close it; packets of the others go on.
+
+        What it received and sent stays in the report. Nodes that no packet can reach without it go, too.
+
+        Args:
+            port: one of the graph's.
+            instead: where packets go that went to it: a port or node; freed and counted at a sink if not said.
+
+        Raises:
+            GraphError: it is not in the graph, or the graph would have no source. The graph goes on as it was.
+        """
+        with self.changing:
+            Change(self, self.graph.without(port, instead or Sink(f"sink:instead of {port.spec}", SinkOptions()))).make()
+
+    def replace(self, graph: Graph) -> None:
+        """Run another graph from now on. Ports and nodes that are in both keep their queues and counters.
+
+        Raises:
+            WirespeedError: it cannot run. The graph before goes on.
+        """
+        with self.changing:
+            Change(self, graph).make()
+
+    def _rules_changed(self) -> None:
+        """A port has rules now that workers must apply, or has none any more."""
+        if self.workers.started and not self.stopped and not self.ended:
+            self.replace(self.graph)
+
     @property
     def ended(self) -> bool:
         """Whether every input is over and nothing is between workers."""
         if self.workers.failure is not None:
             return True
+        with self.reading:
+            return self._ended()
+
+    def _ended(self) -> bool:
         workers = [Worker(memory.record) for memory in self.memory.workers]
         busy = [worker.busy for worker in workers]
         if not all(worker.ended for worker in workers):
@@ -189,8 +307,11 @@ class Engine:
 
     def refresh(self) -> None:
         """Housekeeping of control code; call it several times a second while the graph runs."""
-        for port in self.graph.ports:
+        graph = self.graph
+        for port in graph.ports:
             port.refresh()
+        if self._status is not None:
+            self._status.write(graph.ports, [graph.number(port) for port in graph.ports])
         self.grace.reclaim()
         busy = self._recompiling is not None and self._recompiling.is_alive()
         if not busy and self.built.captured.changed():
@@ -199,13 +320,14 @@ class Engine:
 
     def _recompile(self) -> None:
         """A number that a node uses has changed: compile anew beside the running loop, then swap."""
-        try:
-            self.built = build(self._plan(self.plan.shape), self.progress)
-        except WirespeedError as error:
-            self.built.captured.watched.clear()
-            self.notes.append(f"a changed number was not taken over: {error}")
-            return
-        self.workers.switch(self.built)
+        with self.changing:
+            try:
+                self.built = build(self._plan(self.plan.shape), self.progress)
+            except WirespeedError as error:
+                self.built.captured.watched.clear()
+                self.notes.append(f"a changed number was not taken over: {error}")
+                return
+            self.workers.switch(self.built)
 
     def _plan(self, shape: str) -> Plan:
         """The same graph once more, in another shape."""
@@ -252,8 +374,10 @@ class Engine:
         Raises:
             BaseException: what a worker died of.
         """
-        if self._final is not None:
-            return self._final
+        with self.changing:
+            return self._final or self._stop()
+
+    def _stop(self) -> Report:
         if self.workers.started:
             self.workers.resume()
             self._drain()
@@ -264,7 +388,7 @@ class Engine:
         for port in self.graph.ports:
             port.refresh()
         snapshot = self._snapshot()
-        faults = [fault for port in self.graph.ports if (fault := port.fault())]
+        faults = self.faults + [fault for port in self.graph.ports if (fault := port.fault())]
         self._close_ports(faults)
         leaks = self.pool.leaks()
         self._final = dataclasses.replace(snapshot, in_use=self.pool.in_use, leaks=leaks, faults=tuple(faults))
@@ -302,23 +426,22 @@ class Engine:
 
     def _close_ports(self, faults: list[str]) -> None:
         for port in self.graph.ports:
-            if port.close in self._closing:
-                self._closing.remove(port.close)
-                try:
-                    port.close()
-                except (OSError, WirespeedError) as error:
-                    faults.append(f"{port.spec}: {error}")
+            try:
+                self.close_port(port)
+            except (OSError, WirespeedError) as error:
+                faults.append(f"{port.spec}: {error}")
 
     def close(self) -> None:
         """Give back everything; the workers must have stopped."""
-        while self._closing:
-            self._closing.pop()()
+        while self.closing:
+            self.closing.pop()()
 
     # Reports ---------------------------------------------------------------------------------------------
 
     def report(self) -> Report:
         """The counters now; after :meth:`stop`, the final ones."""
-        return self._final or self._snapshot()
+        with self.reading:
+            return self._final or self._snapshot()
 
     def _snapshot(self) -> Report:
         end = self._stopped or time.perf_counter()
@@ -329,6 +452,7 @@ class Engine:
             refused=self.pool.refused,
             in_use=self.pool.in_use,
             notes=tuple(self.notes),
+            departed=self.departed,
         )
 
     @property

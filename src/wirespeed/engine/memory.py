@@ -109,8 +109,8 @@ class EngineMemory(Shared):
         record.polled, record.index = memory.polled, index
         record.handoff = memory.handoff
 
-    def connect(self, toeplitz: int, spreads: list[int], owners: list[int], wakeups: list[int]) -> None:
-        """Tell each worker of the others: ``spreads`` by source, ``owners`` by channel, an eventfd by worker."""
+    def connect(self, spreads: list[int], owners: list[int], wakeups: list[int]) -> None:
+        """Tell each worker of the others: how to spread by source, ``owners`` by channel, an eventfd by worker."""
         workers = len(self.workers)
         at = self._tables
         places = {}
@@ -126,7 +126,7 @@ class EngineMemory(Shared):
                 at += 8
         for memory in self.workers:
             record = Handoff(memory.handoff)
-            record.workers, record.channels, record.toeplitz = workers, self.channels, toeplitz
+            record.workers, record.channels = workers, self.channels
             record.rings, record.owners = places["rings"], places["owners"]
             record.spreads, record.wakeups = places["spreads"], places["wakeups"]
             record.keep_port = int(self.plan.asks_port)

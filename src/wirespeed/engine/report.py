@@ -7,6 +7,10 @@ from typing import Any
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
 from wirespeed.ports.port import Port, PortStats
+from wirespeed.ports.status import Event
+
+
+_EVENTS = 20  # shown; the report has all
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Report:
         seconds: since the first worker started.
         nodes: by name, in the order packets meet them.
         ports: counters by specification.
+        departed: the same of ports that were removed while the graph ran; what they received and sent is counted.
+        events: what happened to the ports, oldest first; see :class:`wirespeed.ports.status.Event`.
         refused: times a packet could not be received because the pool was empty.
         in_use: cells that hold packets; 0 after the end.
         leaks: the latter by the place that held them last, if the graph ran ``checked``.
@@ -52,6 +58,8 @@ class Report:
     faults: tuple[str, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = field(default=())
+    departed: dict[str, PortStats] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -62,7 +70,7 @@ class Report:
     def drops(self) -> dict[str, int]:
         """Drops by ``node: reason``, those that happened."""
         named = {f"{node.name}: {door}": n for node in self.nodes.values() for door, n in node.drops.items() if n}
-        for spec, stats in self.ports.items():
+        for spec, stats in (*self.ports.items(), *self.departed.items()):
             if stats.rx_dropped:
                 named[f"{spec}: not received"] = stats.rx_dropped
             if stats.tx_dropped:
@@ -83,7 +91,8 @@ class Report:
             f"{self.packets:,} packets, {self.bytes:,} bytes in {self.seconds:.3f} s ({rate:,.2f} {unit}), "
             f"{self.sent:,} sent"
         ]
-        for spec, stats in self.ports.items():
+        removed = [(f"{spec} (removed)", stats) for spec, stats in self.departed.items()]
+        for spec, stats in (*self.ports.items(), *removed):
             parts = []
             if stats.rx_packets or stats.rx_dropped or stats.rx_errors:
                 parts.append(f"in {stats.rx_packets:,} packets, {stats.rx_bytes:,} bytes")
@@ -101,6 +110,9 @@ class Report:
         if self.refused:
             lines.append(f"  {self.refused:,} times no cell was free to receive into")
         lines += [f"  {cells:,} cells lost, last held by {place}" for place, cells in self.leaks.items()]
+        earlier = len(self.events) - _EVENTS
+        lines += [f"  {earlier:,} earlier events"] if earlier > 0 else []
+        lines += [f"  event: {event}" for event in self.events[-_EVENTS:]]
         lines += [f"  note: {note}" for note in self.notes]
         lines += [f"  fault: {fault}" for fault in self.faults]
         return "\n".join(lines)
@@ -114,19 +126,24 @@ def take_report(
     refused: int,
     in_use: int,
     notes: tuple[str, ...],
+    departed: dict[Port, PortStats],
 ) -> Report:
     """Read all counters of a graph; ``count`` reads one of the plan's."""
     stats = {port: port.stats() for port in plan.graph.ports}
+    every = [*stats.values(), *departed.values()]
+    events = [event for port in (*stats, *departed) for event in port.events.since()]
     return Report(
-        packets=sum(each.rx_packets for each in stats.values()),
-        bytes=sum(each.rx_bytes for each in stats.values()),
-        sent=sum(each.tx_packets for each in stats.values()),
+        packets=sum(each.rx_packets for each in every),
+        bytes=sum(each.rx_bytes for each in every),
+        sent=sum(each.tx_packets for each in every),
         seconds=seconds,
         nodes={node.name: _node(plan, node, count) for node in plan.order},
         ports=_by_name(stats),
         refused=refused,
         in_use=in_use,
         notes=notes,
+        departed=_by_name(departed),
+        events=tuple(sorted(events, key=lambda event: event.time_ns)),
     )
 
 

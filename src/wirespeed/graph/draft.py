@@ -9,6 +9,7 @@ from wirespeed.graph.node import Node
 from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
 from wirespeed.graph.source import number_doors, plain
 from wirespeed.ports.port import Port
+from wirespeed.ports.software import Stage
 from wirespeed.timers.timers import Timers
 from wirespeed.wire.header import Header
 from wirespeed.wire.parse import LEVEL
@@ -140,7 +141,25 @@ class Draft:
         """A node by its name; a port by its number, as ``pkt.port`` says it, and its kind."""
         if isinstance(place, Node):
             return place.name
-        return f"port {self.plan.graph.ports.index(place)} ({place.spec.partition(':')[0]})"
+        return f"port {self.plan.graph.number(place)} ({place.spec.partition(':')[0]})"
+
+    def stages(self, index: int, port: Port) -> list[tuple[Stage, str]]:
+        """What workers do with packets that source ``index`` has received, and what the functions are called."""
+        found = port.software.rx if port.software else []
+        named = [(stage, f"stage_{index}_{stage.name}") for stage in found]
+        self.captured.objects |= {name: stage.function for stage, name in named}
+        return named
+
+    def sending(self, index: int, port: Port, cache: str, vector: str, count: str) -> list[str]:
+        """The lines that send a vector by sink ``index``, and lose what it does not take."""
+        if port.software and port.software.tx:
+            record = f"load64(work + {binding(self.plan.bind(('stage', port, port.software.tx.name)))})"
+            return [f"send_{index}({record}, queue, {cache}, {vector}, {count})"]
+        return [
+            f"sent = transmit_{index}(queue, {cache}, {vector}, {count})",
+            f"if sent < {count}:",
+            f"    lose(queue, {cache}, {vector} + (sent << 3), {count} - sent)",
+        ]
 
     def slot(self, place: Any, sink: bool = False) -> int:
         """The profile slot of a place: sources, then nodes, then sinks."""

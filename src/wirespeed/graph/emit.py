@@ -15,6 +15,7 @@ from wirespeed.graph.capture import Captured, identity
 from wirespeed.graph.draft import Draft, Writer
 from wirespeed.graph.emit_process import ProcessPart
 from wirespeed.graph.emit_run import RunPart
+from wirespeed.graph.emit_send import SendPart
 from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
@@ -27,6 +28,7 @@ from wirespeed.graph.support import begin, block, lose, mark, tired
 from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relaxed, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache, hold, hold_all, release
+from wirespeed.ports.software_path import Prepare, is_plain, made_at, prepare
 from wirespeed.sync.rcu import offline, online, quiescent
 from wirespeed.timers.timer import Timer
 from wirespeed.wire.packet import Packet
@@ -57,6 +59,7 @@ def emit(plan: Plan) -> Emitted:
     objects |= {f"receive_{index}": port.receive for index, port in enumerate(plan.graph.sources)}
     objects |= {f"transmit_{index}": port.transmit for index, port in enumerate(plan.graph.sinks)}
     objects |= {f"arm_{index}": port.arm for index, port in enumerate(plan.graph.sources) if port.arm is not None}
+    SendPart(draft).send()
     ProcessPart(draft).process()
     draft.write()
     draft.write()

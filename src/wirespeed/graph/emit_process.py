@@ -154,9 +154,8 @@ class ProcessPart:
             write(f"    hand_over(work, {len(plan.graph.sources) + index}, v{vector}, c{vector})")
             write("else:")
             write.depth += 1
-        write(f"sent = transmit_{index}(queue, cache.address, v{vector}, c{vector})")
-        write(f"if sent < c{vector}:")
-        write(f"    lose(queue, cache.address, v{vector} + (sent << 3), c{vector} - sent)")
+        for line in draft.sending(index, port, "cache.address", f"v{vector}", f"c{vector}"):
+            write(line)
         if not draft.alone:
             write.depth -= 1
         if draft.profile:

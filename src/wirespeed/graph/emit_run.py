@@ -58,7 +58,7 @@ class RunPart:
         draft = self.draft
         write, plan = draft.write, draft.plan
         target = plan.vector(plan.graph.edges[port, DEFAULT])
-        number = plan.graph.ports.index(port)
+        number = plan.graph.number(port)
         write(f"# from {draft.place(port)}")
         write(f"if open{index}:" if draft.alone else f"if open{index} and room(work, 0, {plan.burst}):")
         write.depth += 1
@@ -73,6 +73,9 @@ class RunPart:
         if plan.checked:
             vector = f"worker.vectors + {target * VECTOR_STRIDE}"
             write(f"hold_all(Cache(cache), {vector}, count, {draft.slot(port) + 1})")
+        for stage, name in draft.stages(index, port):
+            at = f"load64(work + {binding(plan.bind(('stage', port, stage.name)))})"
+            write(f"count = {name}({at}, cache, worker.vectors + {target * VECTOR_STRIDE}, count)")
         if not draft.alone:
             write(f"count = spread(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})")
         self.unmark(port)
@@ -110,9 +113,8 @@ class RunPart:
             write("if count > 0:")
             write.depth += 1
             write("moved += count")
-            write(f"sent = transmit_{index}(queue, cache, {vector}, count)")
-            write("if sent < count:")
-            write(f"    lose(queue, cache, {vector} + (sent << 3), count - sent)")
+            for line in draft.sending(index, port, "cache", vector, "count"):
+                write(line)
             write.depth -= 2
 
     def unmark(self, port: Port) -> None:

@@ -21,6 +21,8 @@ class Graph:
     def __init__(self) -> None:
         self.edges: dict[tuple[Any, str], Any] = {}
         self._places: list[Any] = []
+        self._numbers: dict[Port, int] = {}
+        self._last = -1
         self.timers: list[Timers] = []
 
     def add(self, chain: Chain) -> None:
@@ -42,6 +44,9 @@ class Graph:
             for place in (edge.source, edge.target):
                 if not any(place is known for known in self._places):
                     self._places.append(place)
+                    if isinstance(place, Port):
+                        self._last += 1
+                        self._numbers[place] = self._last
 
     def drive(self, timers: Timers) -> None:
         """Let this graph's workers drive ``timers``. Those that a node holds they drive anyway.
@@ -61,8 +66,12 @@ class Graph:
 
     @property
     def ports(self) -> list[Port]:
-        """Ports, in the order they were added; a port's index is what ``pkt.port`` says."""
+        """Ports, in the order they were added."""
         return [place for place in self._places if isinstance(place, Port)]
+
+    def number(self, port: Port) -> int:
+        """What ``pkt.port`` says of packets from ``port``: its index in ``ports``, as long as none was taken away."""
+        return self._numbers[port]
 
     @property
     def sources(self) -> list[Port]:
@@ -73,6 +82,59 @@ class Graph:
     def sinks(self) -> list[Port]:
         """Ports that packets go out by."""
         return [port for port in self.ports if any(target is port for target in self.edges.values())]
+
+    # Other graphs made of this one, for a graph that runs --------------------------------------------------
+
+    def copy(self) -> "Graph":
+        """The same places and edges once more, to be changed; ports keep their numbers."""
+        made = Graph()
+        made.edges, made._places, made.timers = dict(self.edges), list(self._places), list(self.timers)
+        made._numbers, made._last = dict(self._numbers), self._last
+        return made
+
+    def without(self, port: Port, instead: Any) -> "Graph":
+        """This graph without ``port``: what led to it leads to ``instead``, and what no packet reaches then is left out.
+
+        Raises:
+            GraphError: it is not one of the graph's ports, or no source is left.
+        """
+        if port not in self._numbers:
+            raise GraphError(f"{port!r} is not in this graph, which has {', '.join(each.spec for each in self.ports)}")
+        made = self.copy()
+        made._places = [place for place in self._places if place is not port]
+        led = any(target is port and source is not port for (source, _), target in self.edges.items())
+        if led and not any(place is instead for place in made._places):
+            made._places.append(instead)
+            if isinstance(instead, Port):
+                made._last += 1
+                made._numbers[instead] = made._last
+        made.edges = {
+            (source, door): instead if target is port else target
+            for (source, door), target in self.edges.items()
+            if source is not port
+        }
+        if not made.sources:
+            raise GraphError(f"{port!r} is the only source of this graph: stop the engine instead of removing it")
+        reached = made._reached()
+        made._places = [place for place in made._places if any(place is each for each in reached)]
+        made.edges = {key: target for key, target in made.edges.items() if any(key[0] is each for each in reached)}
+        made._numbers = {each: number for each, number in made._numbers.items() if each in made._places}
+        return made
+
+    def follow(self, other: "Graph") -> None:
+        """Give ports that are in ``other`` too the numbers they have there, and no other port a number used there."""
+        if other is self:
+            return
+        last = max(other._last, self._last)
+        for port in self._numbers:
+            if port in other._numbers:
+                self._numbers[port] = other._numbers[port]
+            else:
+                last += 1
+                self._numbers[port] = last
+        self._last = last
+
+    # Checks ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Find what would make the graph not run.
@@ -114,7 +176,8 @@ class Graph:
                 "or return the name of a door on every path"
             )
 
-    def _check_reach(self) -> None:
+    def _reached(self) -> list[Any]:
+        """Every place that packets can come to."""
         reached: list[Any] = []
         waiting: list[Any] = list(self.sources)
         while waiting:
@@ -122,6 +185,10 @@ class Graph:
             if not any(place is known for known in reached):
                 reached.append(place)
                 waiting.extend(self.targets(place))
+        return reached
+
+    def _check_reach(self) -> None:
+        reached = self._reached()
         for place in self._places:
             if not any(place is known for known in reached):
                 raise GraphError(f"no packet can reach {place!r}: nothing that starts at a port leads there")

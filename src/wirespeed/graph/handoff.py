@@ -7,7 +7,7 @@ put there (:func:`room`), so a slow worker holds back the input instead.
 
 A worker's record::
 
-    0     workers, key tables, ring table, owners, wake-ups
+    0     workers, how to spread, ring table, owners, wake-ups
     64    one scratch vector of MAX_BURST descriptors for every worker
 """
 
@@ -16,11 +16,10 @@ from wirespeed.jit import View, cold, fence, fill, inline, le64, load64, load_re
 from wirespeed.jit.libc import write
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import MAX_BURST, Cache
+from wirespeed.ports.spread import NOT_AT_ALL, SpreadView, target_of
 from wirespeed.sync.ring import RingView, mp_enqueue, sc_dequeue
-from wirespeed.tables.toeplitz import ToeplitzView
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_transport
-from wirespeed.wire.rss import flow_hash
 
 _RING_SIZE = 4096  # descriptors a ring between workers holds at the least
 
@@ -38,12 +37,11 @@ class Handoff(View):
     """What one worker knows of the others."""
 
     workers = le64(0)
-    toeplitz = le64(8, "address of the RSS tables")
     rings = le64(16, "ring addresses: channel * workers + worker")
     channels = le64(24)
     owners = le64(32, "for each channel that is a sink, the worker that owns the port")
     wakeups = le64(40, "for each worker: its record, its eventfd, a word of 1")
-    spreads = le64(48, "for each source, 1 if its packets must be spread")
+    spreads = le64(48, "for each source, the address of its SpreadView")
     keep_port = le64(56, "1 if nodes ask for pkt.port: it then travels in the header line")
     SIZE = 64
 
@@ -88,9 +86,9 @@ def spread(work, source, vector, count, port):  # type: ignore[no-untyped-def]
     """Give each flow to its worker; returns how many packets stay, now at the front of ``vector``."""
     worker = Worker(work)
     record = Handoff(worker.handoff)
-    if load64(record.spreads + (source << 3)) == 0:
+    how = SpreadView(load64(record.spreads + (source << 3)))
+    if how.how == NOT_AT_ALL:
         return count
-    toeplitz = ToeplitzView(record.toeplitz)
     workers = record.workers
     pkt = Packet()
     pkt.cells = Cache(worker.cache).cells
@@ -101,10 +99,8 @@ def spread(work, source, vector, count, port):  # type: ignore[no-untyped-def]
     for i in range(count):
         pkt.desc = load64(vector + (i << 3))
         parse_transport(pkt)
-        target = worker.index
-        if pkt.ipv4 or pkt.ipv6:
-            target = (flow_hash(pkt, toeplitz) & 0x7F) % workers
-        if target == worker.index:
+        target = target_of(how, pkt, i, worker.index)
+        if target == worker.index or target >= workers:
             store64(vector + (kept << 3), pkt.desc)
             kept += 1
         else:

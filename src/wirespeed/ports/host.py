@@ -33,6 +33,7 @@ from wirespeed.mem.region import Region
 from wirespeed.ports import host_path
 from wirespeed.ports.finish import complete, segments
 from wirespeed.ports.host_path import HostQueue
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.ring import LARGEST, drain
@@ -67,6 +68,7 @@ class Host(Port):
     Options = HostOptions
     receive = staticmethod(host_path.receive)
     transmit = staticmethod(host_path.transmit)
+    offloads = Offload.HANDED_ON
     rx_queues = 1
     tx_queues = 0
 

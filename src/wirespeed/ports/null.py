@@ -13,6 +13,7 @@ from wirespeed.jit import inline, le64, load64, store64
 from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import Cache, Pool, release, take, taken
 from wirespeed.mem.region import Region
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import ENDED, Queue, bytes_of, count_burst
@@ -72,6 +73,7 @@ class Null(Port):
     Options: ClassVar[type[Any]] = NullOptions
     receive: Callable[..., Any] | None = staticmethod(receive)
     transmit = staticmethod(transmit)
+    offloads = Offload.HANDED_ON
     rx_queues = 0
     tx_queues = 0
 

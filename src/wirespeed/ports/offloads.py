@@ -40,6 +40,9 @@ class Offload(enum.Flag):
     INTERRUPT = enum.auto()
     """Can rouse a worker that sleeps."""
 
+    HANDED_ON = TX_CHECKSUM | TX_TCP_SEGMENTATION | TX_UDP_SEGMENTATION | VLAN_INSERT
+    """Of a port that hands packets on within wirespeed, or frees them: nothing need be finished for it."""
+
     @property
     def names(self) -> list[str]:
         """As people write them: ``tx-checksum``."""

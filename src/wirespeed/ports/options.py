@@ -55,13 +55,14 @@ def _convert(kind: Any, text: str) -> Any:
     return text
 
 
-def parse_options(spec: str, text: str, declared: type[T]) -> T:
+def parse_options(spec: str, text: str, declared: type[T], known: list[str] | None = None) -> T:
     """Read ``what,option=value,...`` into the dataclass ``declared``.
 
     Args:
         spec: the whole specification, for messages.
         text: what follows ``kind:``.
         declared: the driver's options.
+        known: names to suggest for one that nobody declared; those of ``declared`` if not given.
 
     Raises:
         PortError: an option nobody declared, a value of the wrong kind, or a missing one.
@@ -75,7 +76,7 @@ def parse_options(spec: str, text: str, declared: type[T]) -> T:
         if index == 0 and leading and (not equals or name not in fields):
             name, value = leading[0], part
         elif name not in fields:
-            raise PortError(f"port {spec!r} has no option {name!r}: {nearest(name, list(fields))}")
+            raise PortError(f"port {spec!r} has no option {name!r}: {nearest(name, known or list(fields))}")
         try:
             given[name] = _convert(hints[name], value)
         except ValueError as error:

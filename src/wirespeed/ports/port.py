@@ -12,9 +12,13 @@ from typing import Any, ClassVar
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
+from wirespeed.ports import common
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.queue import Queue
+from wirespeed.ports.rss import Rss
+from wirespeed.ports.rules import Action, Rule, RuleCount, Rules
+from wirespeed.ports.software import Software
 from wirespeed.ports.status import Events, Link
 from wirespeed.ports.wiring import Joinable
 from wirespeed.sync.rcu import Grace
@@ -24,6 +28,7 @@ KINDS: dict[str, str] = {
     "af_xdp": "wirespeed.ports.af_xdp:AfXdp",
     "generator": "wirespeed.ports.generator:Generator",
     "host": "wirespeed.ports.host:Host",
+    "loop": "wirespeed.ports.loop:Loop",
     "memif": "wirespeed.ports.memif:Memif",
     "meter": "wirespeed.ports.meter:MeterPort",
     "null": "wirespeed.ports.null:Null",
@@ -69,6 +74,10 @@ class Port(Joinable):
         mtu: the largest IP packet in bytes; 0 if that has no bound, or it is not open.
         offloads: what it does by itself, as opened.
         events: what happened to it.
+        rules: what becomes of which received packets (:mod:`wirespeed.ports.rules`).
+        rss: how its queues share the flows; None: as it comes, or all fields where workers spread them.
+        wishes: what else was asked for in its text that every port has (:mod:`wirespeed.ports.common`).
+        software: what workers do for it while it is open, since its device does not.
         grace: grace periods of the workers that use it now; None while none does.
         passive: it does not keep a graph running: when all other inputs are over, the graph ends.
         rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
@@ -91,6 +100,10 @@ class Port(Joinable):
         self.mac = 0
         self.mtu = 0
         self.events = Events(spec)
+        self.rules = Rules(self)
+        self.rss: Rss | None = None
+        self.wishes = common.Wishes()
+        self.software: Software | None = None
         self.grace: Grace | None = None
         self.rx: list[int] = []
         self.tx: list[int] = []
@@ -172,6 +185,25 @@ class Port(Joinable):
         """
         raise PortError(f"port {self.spec!r} cannot choose whose packets it receives")
 
+    def install(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
+        """Let the device carry out these rules, all of them, in the place of those before; a driver may override it.
+
+        Returns:
+            False if the device cannot: the workers will, as far as they can. Nothing is installed then.
+
+        Raises:
+            PortError: a rule that neither can carry out, though another would do.
+        """
+        return False
+
+    def rule_counts(self) -> dict[int, RuleCount]:
+        """What the device's rules have met, by the number of the rule."""
+        return {}
+
+    def configure_rss(self, rss: Rss) -> bool:
+        """Let the device spread flows over its queues so; False if it cannot, and the workers will."""
+        return False
+
     def stats(self) -> PortStats:
         """Counters now, all queues together."""
         return _stats([Queue(address) for address in self.rx], [Queue(address) for address in self.tx])
@@ -216,6 +248,8 @@ def _stats(rx: list[Queue], tx: list[Queue]) -> PortStats:
 def port(spec: str) -> Port:
     """The port that ``spec`` describes: ``kind:what,option=value,...``.
 
+    Options are those of its driver and those that all ports have (:class:`wirespeed.ports.common.CommonOptions`).
+
     Raises:
         PortError: no such kind, an unknown option or a bad value.
     """
@@ -224,4 +258,12 @@ def port(spec: str) -> Port:
         raise PortError(f"no port is called {kind!r} (in {spec!r}); {nearest(kind, list(KINDS))}")
     module, _, name = KINDS[kind].partition(":")
     driver: type[Port] = getattr(import_module(module), name)
-    return driver(spec, parse_options(spec, rest, driver.Options))
+    own, shared = common.split(rest, driver.Options)
+    made = driver(spec, parse_options(spec, own, driver.Options, common.names(driver.Options)))
+    if shared:
+        made.wishes = common.parse_common(spec, shared)
+        made.rss = made.wishes.rss
+        for match, action in made.wishes.rules:
+            made.rules.add(match, action)
+        made.rules.otherwise = made.wishes.otherwise
+    return made

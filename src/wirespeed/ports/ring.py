@@ -12,6 +12,7 @@ from wirespeed.errors import PortError
 from wirespeed.jit import inline, kernel, le64
 from wirespeed.mem.pool import MAX_BURST, Cache, Pool
 from wirespeed.mem.region import Region
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import Queue, bytes_of, count_burst
@@ -95,6 +96,7 @@ class RingPort(Port):
     Options = RingOptions
     receive = staticmethod(receive)
     transmit = staticmethod(transmit)
+    offloads = Offload.HANDED_ON
     rx_queues = 1
     tx_queues = 0
 

@@ -116,7 +116,7 @@ class Spreading:
             raise PortError(f"port {spec!r}: {error}") from None
         self.record.toeplitz = (self._toeplitz or default).address
         self.record.reta = self.table.address
-        self.record.fields = chosen.mask
+        self.record.over = chosen.mask
         self.record.how = NOT_AT_ALL
 
     def steer(self, targets: int, stride: int) -> None:

@@ -132,8 +132,9 @@ class Rules:
         with self._changing:
             rule = Rule(self._numbers + 1, matches, action)
             place = self._place(before) if before is not None else len(self._rules)
-            self._set((*self._rules[:place], rule, *self._rules[place:]), self._otherwise)
+            remake = self._set((*self._rules[:place], rule, *self._rules[place:]), self._otherwise)
             self._numbers += 1
+        self._tell(remake)
         return rule
 
     def remove(self, rule: Rule) -> None:
@@ -144,12 +145,14 @@ class Rules:
         """
         with self._changing:
             place = self._place(rule)
-            self._set(self._rules[:place] + self._rules[place + 1 :], self._otherwise)
+            remake = self._set(self._rules[:place] + self._rules[place + 1 :], self._otherwise)
+        self._tell(remake)
 
     def clear(self) -> None:
         """Take all of them away; everything is received."""
         with self._changing:
-            self._set((), TAKE)
+            remake = self._set((), TAKE)
+        self._tell(remake)
 
     @property
     def otherwise(self) -> Action:
@@ -161,7 +164,8 @@ class Rules:
         if action not in (TAKE, DROP, KERNEL):
             raise PortError(f"port {self._port.spec!r}: what no rule ends can be taken, dropped or left to the kernel")
         with self._changing:
-            self._set(self._rules, action)
+            remake = self._set(self._rules, action)
+        self._tell(remake)
 
     def counts(self) -> dict[Rule, RuleCount]:
         """What each rule has met since it was added, as of now."""
@@ -239,12 +243,17 @@ class Rules:
                 return place
         raise PortError(f"port {self._port.spec!r} has no rule {rule.number} ({rule}); it has {len(self._rules)}")
 
-    def _set(self, rules: tuple[Rule, ...], otherwise: Action) -> None:
-        """Take these rules from now on; nothing has changed if it raises."""
+    def _tell(self, remake: bool) -> None:
+        """The loop lacks what the rules need now, or has what they do not. Called without the lock."""
+        if remake and self.changed is not None:
+            self.changed()
+
+    def _set(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
+        """Take these rules from now on; nothing has changed if it raises. Whether the loop must be made anew."""
         many = sum(len(rule.matches) for rule in rules)
         if many > path.MAX_RULES:
             raise PortError(f"port {self._port.spec!r}: {many} rules are too many: at most {path.MAX_RULES}")
-        had = bool(self), self.steers
+        had = self.in_software, self.steers
         if self.is_open:
             by_device = (bool(rules) or otherwise is not TAKE) and self._port.install(rules, otherwise)
             if not by_device:
@@ -254,8 +263,7 @@ class Rules:
             self.by_device = by_device
             self._publish(() if by_device else rules, TAKE if by_device else otherwise)
         self._rules, self._otherwise = rules, otherwise
-        if self.is_open and self.changed is not None and not self.by_device and had != (bool(self), self.steers):
-            self.changed()
+        return self.is_open and had != (self.in_software, self.steers)
 
     def _check_software(self, rules: tuple[Rule, ...], otherwise: Action) -> None:
         spec = self._port.spec

@@ -24,7 +24,7 @@ class SpreadView(View):
     how = le64(0, "NOT_AT_ALL, BY_HASH or BY_RULE")
     toeplitz = le64(8)
     reta = le64(16)
-    fields = le64(24)
+    over = le64(24, "the fields that a hash takes in")
     targets = le64(32, "where worker 0's rules wrote which queue each packet goes to; 0: no rules do")
     stride = le64(40, "bytes to the next worker's")
     SIZE = 64
@@ -39,7 +39,7 @@ def target_of(record, pkt, place, worker):
     if target < 0:
         target = worker
         if record.how == BY_HASH:
-            value = flow_hash(pkt, ToeplitzView(record.toeplitz), record.fields)
+            value = flow_hash(pkt, ToeplitzView(record.toeplitz), record.over)
             if value != NO_HASH:
                 target = RetaView(record.reta).queue(value)
     return target
@@ -55,7 +55,7 @@ def stamp_hash(address, cache_address, vector, count):
         desc = load64(vector + (i << 3))
         pkt.desc = desc
         parse_transport(pkt)
-        value = flow_hash(pkt, ToeplitzView(record.toeplitz), record.fields)
+        value = flow_hash(pkt, ToeplitzView(record.toeplitz), record.over)
         if value != NO_HASH and (desc & META == 0 or CellHeader(header_of(pkt.cells, desc)).rss_hash == 0):
             desc = describe_meta(pkt.cells, desc)
             CellHeader(header_of(pkt.cells, desc)).rss_hash = value

@@ -72,6 +72,10 @@ class Events:
         """Call ``listener`` with each event from now on, in the thread that says it."""
         self._listeners.append(listener)
 
+    def unlisten(self, listener: Callable[[Event], None]) -> None:
+        """Call it no more."""
+        self._listeners.remove(listener)
+
     def since(self, number: int = 0) -> list[Event]:
         """Events after the one with that number, oldest first."""
         with self._lock:

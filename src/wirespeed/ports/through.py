@@ -35,6 +35,7 @@ from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.pool_cache import Cache, release, release_one
 from wirespeed.mem.region import Region
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import Queue, bytes_of, count_burst
 from wirespeed.sync.ring import RingView, format_ring, free, sc_dequeue, sp_enqueue
@@ -333,6 +334,7 @@ _KINDS: dict[type, tuple[Callable[..., Any], Callable[..., Any], int]] = {
 class Through(Port):
     """A port into something and out of it again. Made by :func:`through`."""
 
+    offloads = Offload.HANDED_ON
     rx_queues = tx_queues = 1
     passive = True
 

@@ -129,6 +129,16 @@ class Grace:
         self._lock = threading.RLock()
         self._deferred: deque[tuple[int, Callable[[], None]]] = deque()
 
+    def move(self, slots: Iterable[int]) -> None:
+        """The workers answer in other slots from now on, as many as before, laid out here. Call it while all are offline."""
+        with self._lock:
+            moved = list(slots)
+            if len(moved) != len(self._slots):
+                raise WirespeedError(f"{len(self._slots)} workers cannot answer in {len(moved)} slots")
+            for slot in moved:
+                format_slot(slot).asked = self._period
+            self._slots = moved
+
     def start(self) -> int:
         """Ask every worker; returns the period's number for :meth:`passed` and :meth:`wait`."""
         with self._lock:
@@ -205,8 +215,6 @@ class Grace:
             return GraceStats(self._period - 1, len(self._slots), online, len(self._deferred), self._reclaimed)
 
     def _waiting_for(self, period: int) -> list[str]:
-        late = []
-        for slot, name in zip(self._slots, self._names, strict=True):
-            if 0 < _answer(slot) < period:
-                late.append(name)
-        return late
+        with self._lock:  # nobody moves the slots meanwhile
+            pairs = zip(self._slots, self._names, strict=True)
+            return [name for slot, name in pairs if 0 < _answer(slot) < period]
