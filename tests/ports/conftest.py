@@ -58,6 +58,13 @@ class Worker:
             store64(self.vector + 8 * i, desc)
         return int(_kernel(port.transmit)(port.tx[queue], self.cache, self.vector, len(descriptors)))
 
+    def stage(self, function: Callable[..., int], record: int, descriptors: list[int]) -> list[int]:
+        """One call of a stage behind ``receive``; the descriptors that stay."""
+        for i, desc in enumerate(descriptors):
+            store64(self.vector + 8 * i, desc)
+        kept = _kernel(function)(record, self.cache, self.vector, len(descriptors))
+        return [load64(self.vector + 8 * i) for i in range(kept)]
+
     def free(self, descriptors: list[int]) -> None:
         for i, desc in enumerate(descriptors):
             store64(self.vector + 8 * i, desc)

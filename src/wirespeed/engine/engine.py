@@ -4,7 +4,6 @@ Nothing here is on the packet path. A worker is one Python thread inside one com
 to it through its record: a command word, counters, a grace-period slot.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -17,8 +16,9 @@ from wirespeed.eal import cores
 from wirespeed.eal.perf import Event
 from wirespeed.engine.assign import assign_queues, connect, furnish
 from wirespeed.engine.idle import BALANCED, spin_cycles
-from wirespeed.engine.live import Change
+from wirespeed.engine.live import Changing
 from wirespeed.engine.memory import EngineMemory
+from wirespeed.engine.opener import Opener
 from wirespeed.engine.report import Report, take_report
 from wirespeed.engine.status import PortsStatus
 from wirespeed.engine.workers import Workers
@@ -30,11 +30,8 @@ from wirespeed.graph.plan import FUSED, PROFILE, Plan, make_plan
 from wirespeed.jit import store64
 from wirespeed.mem.pool import MAX_BURST, Pool
 from wirespeed.mem.state import MAX_WORKERS
-from wirespeed.ports.null import Sink, SinkOptions
 from wirespeed.ports.port import Port, PortStats
-from wirespeed.ports.software import Software
 from wirespeed.ports.status import Event as PortEvent
-from wirespeed.ports.wiring import Chain
 from wirespeed.sync.rcu import Grace
 from wirespeed.tables.toeplitz import Toeplitz
 from wirespeed.timers.timers import Timers
@@ -43,7 +40,7 @@ _REFRESH_S = 0.2
 _DRAIN_S = 0.5
 
 
-class Engine:
+class Engine(Changing):
     """Runs one graph.
 
     Args:
@@ -99,7 +96,6 @@ class Engine:
         self.faults: list[str] = []
         self.changing = threading.RLock()  # held while the graph is made another, or taken down
         self.reading = threading.RLock()  # held while the memory is exchanged, or read
-        self._on_event = on_event
         self.plan = make_plan(graph, shape, workers, burst, checked)
         self.notes: list[str] = []
         self.closing: list[Callable[[], None]] = []
@@ -117,8 +113,10 @@ class Engine:
         self._hash = Toeplitz(symmetric=symmetric)
         self.closing.append(self._hash.close)
         try:
+            self.opener = Opener(self.pool, workers, self._hash, on_event, self.notes, self._rules_changed)
+            self.closing.append(self.opener.close)
             for port in graph.ports:
-                self.open_port(port, graph)
+                self.opener.open(port, graph)
             self.built: Built = build(self.plan, progress)
             self.memory = EngineMemory(self.plan, workers, name)
             self.closing.append(self.memory.close)
@@ -133,46 +131,6 @@ class Engine:
             raise
 
     # Before the start ------------------------------------------------------------------------------------
-
-    def open_port(self, port: Port, graph: Graph) -> None:
-        """Open a port for what ``graph`` does with it, and make ready what workers do in software for it."""
-        reads = min(port.rx_queues or self.count, self.count) if port in graph.sources else 0
-        writes = min(port.tx_queues or self.count, self.count) if port in graph.sinks else 0
-        if self._on_event is not None:
-            port.events.listen(self._tell)
-        try:
-            port.open(self.pool, reads, writes)
-        except BaseException:
-            self._unlisten(port)
-            raise
-        self.closing.append(port.close)
-        port.software = Software(port, self.count, self._hash)
-        self.closing.append(port.software.close)
-        port.rules.changed = self._rules_changed
-
-    def close_port(self, port: Port) -> None:
-        """Close a port that no worker uses any more."""
-        self._unlisten(port)
-        port.rules.changed = None
-        software, port.software = port.software, None
-        if software is not None and software.close in self.closing:
-            self.closing.remove(software.close)
-            software.close()
-        if port.close in self.closing:
-            self.closing.remove(port.close)
-            port.close()
-
-    def _tell(self, event: PortEvent) -> None:
-        assert self._on_event is not None
-        try:
-            self._on_event(event)
-        except Exception as error:  # the caller's, in a port's own thread: nothing there can use it
-            self.notes.append(f"on_event: {type(error).__name__}: {error}")
-
-    def _unlisten(self, port: Port) -> None:
-        if self._on_event is not None:
-            with contextlib.suppress(ValueError):
-                port.events.unlisten(self._tell)
 
     def _make_workers(self, counters: tuple[Event, ...]) -> Workers:
         graph, memory = self.graph, self.memory
@@ -239,52 +197,6 @@ class Engine:
     def resume(self) -> None:
         """Go on after :meth:`pause`."""
         self.workers.resume()
-
-    # Changing the graph ----------------------------------------------------------------------------------
-
-    def add(self, *chains: Chain) -> None:
-        """Join more ports and nodes to the graph that runs; packets of the others go on.
-
-        Args:
-            chains: ``port >> node >> port``, all that a new port is joined to: it is opened for just that.
-
-        Raises:
-            WirespeedError: the graph with them cannot run, or a port cannot be opened. The graph goes on as it was.
-        """
-        with self.changing:
-            graph = self.graph.copy()
-            for chain in chains:
-                graph.add(chain)
-            Change(self, graph).make()
-
-    def remove(self, port: Port, instead: Any = None) -> None:
-        """Take a port out of the graph that runs and close it; packets of the others go on.
-
-        What it received and sent stays in the report. Nodes that no packet can reach without it go, too.
-
-        Args:
-            port: one of the graph's.
-            instead: where packets go that went to it: a port or node; freed and counted at a sink if not said.
-
-        Raises:
-            GraphError: it is not in the graph, or the graph would have no source. The graph goes on as it was.
-        """
-        with self.changing:
-            Change(self, self.graph.without(port, instead or Sink(f"sink:instead of {port.spec}", SinkOptions()))).make()
-
-    def replace(self, graph: Graph) -> None:
-        """Run another graph from now on. Ports and nodes that are in both keep their queues and counters.
-
-        Raises:
-            WirespeedError: it cannot run. The graph before goes on.
-        """
-        with self.changing:
-            Change(self, graph).make()
-
-    def _rules_changed(self) -> None:
-        """A port has rules now that workers must apply, or has none any more."""
-        if self.workers.started and not self.stopped and not self.ended:
-            self.replace(self.graph)
 
     @property
     def ended(self) -> bool:
@@ -427,7 +339,7 @@ class Engine:
     def _close_ports(self, faults: list[str]) -> None:
         for port in self.graph.ports:
             try:
-                self.close_port(port)
+                self.opener.shut(port)
             except (OSError, WirespeedError) as error:
                 faults.append(f"{port.spec}: {error}")
 

@@ -12,6 +12,7 @@ What arrives in that moment, less than a millisecond when the machine has a core
 the ports. Ports that are in both graphs keep their queues, their counters and their number (``pkt.port``).
 """
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from wirespeed.engine.assign import Queues, assign_queues, connect, furnish, owner
@@ -24,8 +25,10 @@ from wirespeed.graph.plan import make_plan
 from wirespeed.jit import copy, kernel, load64, store64
 from wirespeed.mem.pool import BATCH
 from wirespeed.mem.region import Region
+from wirespeed.ports.null import Sink, SinkOptions
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import Queue
+from wirespeed.ports.wiring import Chain
 from wirespeed.sync.ring import RingView, mp_enqueue, sc_dequeue
 from wirespeed.timers.timers import Timers
 
@@ -62,19 +65,21 @@ class Change:
         """Do it all.
 
         Raises:
-            WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile, the engine has ended.
-                The graph before goes on.
+            WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile, the engine has
+                ended. The graph before goes on.
         """
         engine = self.engine
         if not engine.workers.started or engine.stopped or engine.ended:
-            raise GraphError("only a graph that runs can be changed: add to it before the start, or start another engine")
+            raise GraphError(
+                "only a graph that runs can be changed: add to it before the start, or start another engine"
+            )
         self._check_directions()
         self.graph.follow(self.before)
         plan = make_plan(self.graph, engine.plan.shape, engine.count, engine.plan.burst, engine.plan.checked)
         memory: EngineMemory | None = None
         try:
             for port in self.arriving:
-                engine.open_port(port, self.graph)
+                engine.opener.open(port, self.graph)
                 self._opened.append(port)
             for port in self.graph.ports:
                 if port.software is not None:
@@ -91,7 +96,7 @@ class Change:
                 memory.close()
             for port in self._opened:
                 port.grace = None
-                engine.close_port(port)
+                engine.opener.shut(port)
             raise
         self._let_go(built)
 
@@ -106,7 +111,7 @@ class Change:
             ):
                 if joined and not queues:
                     raise PortError(
-                        f"port {port.spec!r} was not opened to {what}: remove it, and add another one for both directions"
+                        f"port {port.spec!r} was not opened to {what}: remove it, and add another for both directions"
                     )
 
     def _prepare_states(self, built: Built) -> None:
@@ -205,9 +210,66 @@ class Change:
             if fault := port.fault():
                 engine.faults.append(fault)
             try:
-                engine.close_port(port)
+                engine.opener.shut(port)
             except (OSError, WirespeedError) as error:
                 engine.faults.append(f"{port.spec}: {error}")
 
 
-__all__ = ["Change"]
+class Changing:
+    """What an engine lets its user do with the graph that runs."""
+
+    graph: Graph
+    changing: threading.RLock
+
+    def add(self, *chains: Chain) -> None:
+        """Join more ports and nodes to the graph that runs; packets of the others go on.
+
+        Args:
+            chains: ``port >> node >> port``, all that a new port is joined to: it is opened for just that.
+
+        Raises:
+            WirespeedError: the graph with them cannot run, or a port cannot be opened. The graph goes on as it was.
+        """
+        with self.changing:
+            graph = self.graph.copy()
+            for chain in chains:
+                graph.add(chain)
+            Change(self._engine, graph).make()
+
+    def remove(self, port: Port, instead: Any = None) -> None:
+        """Take a port out of the graph that runs and close it; packets of the others go on.
+
+        What it received and sent stays in the report. Nodes that no packet can reach without it go, too.
+
+        Args:
+            port: one of the graph's.
+            instead: where packets go that went to it: a port or node; freed and counted at a sink if not said.
+
+        Raises:
+            GraphError: it is not in the graph, or the graph would have no source. The graph goes on as it was.
+        """
+        with self.changing:
+            place = instead or Sink(f"sink:instead of {port.spec}", SinkOptions())
+            Change(self._engine, self.graph.without(port, place)).make()
+
+    def replace(self, graph: Graph) -> None:
+        """Run another graph from now on. Ports and nodes that are in both keep their queues and counters.
+
+        Raises:
+            WirespeedError: it cannot run. The graph before goes on.
+        """
+        with self.changing:
+            Change(self._engine, graph).make()
+
+    def _rules_changed(self) -> None:
+        """A port has rules now that workers must apply, or has none any more."""
+        engine = self._engine
+        if engine.workers.started and not engine.stopped and not engine.ended:
+            self.replace(self.graph)
+
+    @property
+    def _engine(self) -> "Engine":
+        return self  # type: ignore[return-value]
+
+
+__all__ = ["Change", "Changing"]

@@ -9,7 +9,6 @@ from wirespeed.graph.plan import Plan
 from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.status import Event
 
-
 _EVENTS = 20  # shown; the report has all
 
 

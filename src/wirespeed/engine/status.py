@@ -111,11 +111,13 @@ def describe(port: "Port", number: int) -> dict[str, Any]:
         "tx_queues": len(port.tx),
         "extended": extended | (software.counters() if software else {}),
         "rules": [
-            {"rule": str(rule), "packets": count.packets, "bytes": count.bytes} for rule, count in port.rules.counts().items()
+            {"rule": str(rule), "packets": count.packets, "bytes": count.bytes}
+            for rule, count in port.rules.counts().items()
         ],
         "rules_by": "device" if port.rules.by_device else "software",
         "events": [
-            {"time_ns": event.time_ns, "kind": event.kind, "text": event.text} for event in port.events.since()[-_EVENTS:]
+            {"time_ns": event.time_ns, "kind": event.kind, "text": event.text}
+            for event in port.events.since()[-_EVENTS:]
         ],
     }
 

@@ -1,4 +1,4 @@
-"""The sending part of a generated module: a function for each sink whose device does not do all that packets may ask for.
+"""The sending part of a generated module: a function for each sink whose device lacks what packets may ask for.
 
 Most bursts ask for nothing: one look at the descriptors says so, and the driver gets the burst as it is. Else packets
 are finished, a vector at a time (:func:`wirespeed.ports.software_path.prepare`), and there may be more of them.

@@ -93,7 +93,7 @@ class Graph:
         return made
 
     def without(self, port: Port, instead: Any) -> "Graph":
-        """This graph without ``port``: what led to it leads to ``instead``, and what no packet reaches then is left out.
+        """This graph without ``port``: what led to it leads to ``instead``; what no packet reaches then is left out.
 
         Raises:
             GraphError: it is not one of the graph's ports, or no source is left.
@@ -126,10 +126,10 @@ class Graph:
         if other is self:
             return
         last = max(other._last, self._last)
-        for port in self._numbers:
+        for port, number in self._numbers.items():
             if port in other._numbers:
                 self._numbers[port] = other._numbers[port]
-            else:
+            elif number <= other._last:
                 last += 1
                 self._numbers[port] = last
         self._last = last

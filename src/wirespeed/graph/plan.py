@@ -75,7 +75,7 @@ class Plan:
         ]
 
     def bind(self, key: Any) -> int:
-        """Index of the binding of ``("rx", port)``, ``("tx", port)``, ``("stage", port, name)`` or a captured state's name."""
+        """Index of the binding of ``("rx" or "tx", port)``, ``("stage", port, name)`` or a captured state's name."""
         return self.bindings.setdefault(key, len(self.bindings))
 
 

@@ -17,7 +17,8 @@ from wirespeed.errors import PortError
 from wirespeed.ports.match import parse_matches
 from wirespeed.ports.options import nearest, option, parse_options
 from wirespeed.ports.rss import Rss, parse_rss
-from wirespeed.ports.rules import DROP, TAKE, Action, parse_rules
+from wirespeed.ports.rules import DROP, TAKE, Action
+from wirespeed.ports.rules_text import parse_rules
 
 CHECKSUMS: tuple[str, ...] = ("", "verify", "drop")
 
@@ -32,7 +33,9 @@ class CommonOptions:
     rss_key: str = option("", "the hash's key, in hexadecimal, 40 bytes")
     rss_table: str = option("", "queues that hashes lead to, such as 0+0+1")
     rss_hash: bool = option(False, "write each packet's hash in its header line (pkt.meta.rss_hash)")
-    checksum: str = option("", "transport checksums of received packets: verify (pkt.meta.checksum_state) or drop wrong ones")
+    checksum: str = option(
+        "", "transport checksums of received packets: verify (pkt.meta.checksum_state) or drop wrong ones"
+    )
     vlan_strip: bool = option(False, "take the VLAN tag off into the header line (pkt.meta.vlan_tci)")
     coalesce: bool = option(False, "put TCP segments that come together into one packet")
 
@@ -54,7 +57,8 @@ def split(text: str, declared: Any) -> tuple[str, str]:
     """Part a port's options: the driver's, and those that are common to all."""
     own = {field.name for field in dataclasses.fields(declared)}
     common = {field.name for field in dataclasses.fields(CommonOptions)} - own
-    theirs, ours = [], []
+    theirs: list[str] = []
+    ours: list[str] = []
     for part in text.split(",") if text else []:
         name, equals, _ = part.partition("=")
         (ours if equals and name in common else theirs).append(part)

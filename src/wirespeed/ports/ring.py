@@ -7,6 +7,7 @@ What does not fit stays with the sender, who drops and counts it.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from wirespeed.errors import PortError
 from wirespeed.jit import inline, kernel, le64
@@ -93,7 +94,7 @@ class RingOptions:
 class RingPort(Port):
     """One end of a ring, or both."""
 
-    Options = RingOptions
+    Options: ClassVar[type[Any]] = RingOptions
     receive = staticmethod(receive)
     transmit = staticmethod(transmit)
     offloads = Offload.HANDED_ON

@@ -35,8 +35,8 @@ class Rss:
     """What a port is to do.
 
     Attributes:
-        fields: of ``ipv4``, ``ipv6`` (addresses), ``tcp``, ``udp`` (ports too, for packets of that protocol). A packet of
-            none of these stays where it came in.
+        fields: of ``ipv4``, ``ipv6`` (addresses), ``tcp``, ``udp`` (ports too, for packets of that protocol). A packet
+            of none of these stays where it came in.
         key: of the Toeplitz hash, 40 bytes as cards have it; empty: the usual one.
         table: the redirection table, a queue for each entry, repeated up to 128; empty: all queues in turn.
     """
@@ -78,12 +78,14 @@ def parse_rss(spec: str, fields: str, key: str, table: str) -> Rss | None:
     if not (fields or key or table):
         return None
     words = [word for word in fields.split("+") if word]
-    given = bytes()
+    given = b""
     try:
         given = bytes.fromhex(key)
         queues = tuple(int(word) for word in table.split("+") if word)
     except ValueError as error:
-        raise PortError(f"port {spec!r}: rss_key is in hexadecimal, rss_table is queues such as 0+0+1: {error}") from None
+        raise PortError(
+            f"port {spec!r}: rss_key is in hexadecimal, rss_table is queues such as 0+0+1: {error}"
+        ) from None
     if "symmetric" in words:
         if given:
             raise PortError(f"port {spec!r}: rss=symmetric has a key of its own: leave rss_key out")

@@ -27,7 +27,6 @@ from wirespeed.jit import load64, store64, store_release
 from wirespeed.mem.region import Region
 from wirespeed.ports import rules_path as path
 from wirespeed.ports.match import Match, Network, parse_matches
-from wirespeed.ports.options import nearest
 
 
 @dataclass(frozen=True)
@@ -366,42 +365,6 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-def parse_rules(spec: str, text: str) -> tuple[list[tuple[str, Action]], Action]:
-    """Read ``action:match;...;else:action``.
-
-    Returns:
-        The rules in order, and what becomes of all other packets.
-
-    Raises:
-        PortError: no such action, a bad number; the message names the rule.
-    """
-    found: list[tuple[str, Action]] = []
-    otherwise = TAKE
-    for part in filter(None, (each.strip() for each in text.split(";"))):
-        word, _, rest = part.partition(":")
-        if word == "else":
-            otherwise = _action(spec, part, rest, "")[0]
-            continue
-        action, match = _action(spec, part, word, rest)
-        parse_matches(match)
-        found.append((match, action))
-    return found, otherwise
-
-
-def _action(spec: str, part: str, word: str, rest: str) -> tuple[Action, str]:
-    plain = {"take": TAKE, "drop": DROP, "count": COUNT, "kernel": KERNEL}
-    if word in plain:
-        return plain[word], rest
-    if word in ("queue", "mark"):
-        number, _, match = rest.partition(":")
-        try:
-            value = int(number, 0)
-        except ValueError:
-            raise PortError(f"port {spec!r}: rule {part!r}: {word}:{number} must be a number, {word}:1:udp/53") from None
-        return (to_queue(value) if word == "queue" else mark(value)), match
-    raise PortError(f"port {spec!r}: rule {part!r}: no action is called {word!r}; {nearest(word, [*plain, 'queue', 'mark', 'else'])}")
-
-
 __all__ = [
-    "COUNT", "DROP", "KERNEL", "TAKE", "Action", "Rule", "RuleCount", "Rules", "mark", "parse_rules", "to_queue",
+    "COUNT", "DROP", "KERNEL", "TAKE", "Action", "Rule", "RuleCount", "Rules", "mark", "to_queue",
 ]  # fmt: skip

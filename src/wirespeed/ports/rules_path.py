@@ -21,7 +21,7 @@ Python, by :func:`wirespeed.ports.match.matches`; the two are tested against eac
 
 from wirespeed.jit import View, bswap16, bswap32, bswap64, cold, inline, le64, load8, load16, load32, load64, store64
 from wirespeed.mem.buffer import bytes_of_packet, describe_meta
-from wirespeed.mem.descriptor import CellHeader, address_of, header_of, length_of
+from wirespeed.mem.descriptor import META, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool_cache import MAX_BURST, Cache, release
 
 MAX_RULES: int = 1024
@@ -141,15 +141,18 @@ def _read6(fields, at, end):
 
 
 @cold
-def read_fields(address, start, end):
-    """Find what rules ask for in the frame from ``start`` to ``end``; it is at ``address`` then."""
+def read_fields(address, start, end, tci):
+    """Find what rules ask for in the frame from ``start`` to ``end``; it is at ``address`` then.
+
+    ``tci`` is of a tag that was taken off, 0 for none.
+    """
     fields = Fields(address)
-    vlan = NO_VLAN
+    vlan = tci & 0xFFF if tci != 0 else NO_VLAN
     at = start + 12
     for _ in range(2):
         if end - at >= 6:
             tag = bswap16(load16(at))
-            if tag == _TAG or tag == _TAG_OUTER:
+            if (tag == _TAG) | (tag == _TAG_OUTER):
                 if vlan == NO_VLAN:
                     vlan = bswap16(load16(at + 2)) & 0xFFF
                 at += 4
@@ -164,7 +167,8 @@ def read_fields(address, start, end):
     elif ethertype == _IPV6:
         transport, protocol = _read6(fields, at + 2, end)
     teid, vni, sport, dport = ABSENT, ABSENT, -1, -1
-    if transport != 0 and end - transport >= 4 and (protocol == _TCP or protocol == _UDP or protocol == _SCTP):
+    has_ports = (protocol == _TCP) | (protocol == _UDP) | (protocol == _SCTP)
+    if has_ports and transport != 0 and end - transport >= 4:
         sport, dport = bswap16(load16(transport)), bswap16(load16(transport + 2))
         if end - transport >= 16:
             if load8(transport + 9) == _G_PDU:
@@ -203,7 +207,8 @@ def apply_rules(address, cache_address, vector, count):
     for i in range(count):
         desc = load64(vector + (i << 3))
         start = address_of(cells, desc)
-        read_fields(address + _FIELDS, start, start + length_of(desc))
+        tci = CellHeader(header_of(cells, desc)).vlan_tci if desc & META != 0 else 0
+        read_fields(address + _FIELDS, start, start + length_of(desc), tci)
         size = bytes_of_packet(cells, desc)
         ending, target = otherwise, -1
         unmatched = 1

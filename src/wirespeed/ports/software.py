@@ -12,7 +12,17 @@ from wirespeed.mem.region import Region
 from wirespeed.ports import rules_path, software_path, spread
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.rss import Spreading
-from wirespeed.ports.software_path import CUTS_TCP, CUTS_UDP, PREPARE_BYTES, SUMS, TAGS, Coalesce, Prepare, Strip, Verify
+from wirespeed.ports.software_path import (
+    CUTS_TCP,
+    CUTS_UDP,
+    PREPARE_BYTES,
+    SUMS,
+    TAGS,
+    Coalesce,
+    Prepare,
+    Strip,
+    Verify,
+)
 from wirespeed.tables.toeplitz import Toeplitz
 from wirespeed.traffic.gro import Gro
 

@@ -1,4 +1,4 @@
-"""What a worker does to a port's packets because its device does not: stages behind ``receive``, one before ``transmit``.
+"""What a worker does to a port's packets as its device does not: stages behind ``receive``, one before ``transmit``.
 
 A stage is a function of a burst, ``stage(record, cache, vector, count) -> count``: it changes packets where they are
 and may leave fewer of them, at the front of the vector. Before ``transmit`` stands one that may make more:
@@ -191,7 +191,7 @@ def _finish(state, cache, desc):
 
 @cold
 def verify(record, cache_address, vector, count):
-    """Sum what the device did not: right ones are marked CHECKSUM_VALID, wrong ones are counted, and dropped if told."""
+    """Sum what the device did not: right ones are marked CHECKSUM_VALID, wrong ones counted, and dropped if told."""
     state = Verify(record)
     cache = Cache(cache_address)
     pkt = Packet()

@@ -130,7 +130,7 @@ class Grace:
         self._deferred: deque[tuple[int, Callable[[], None]]] = deque()
 
     def move(self, slots: Iterable[int]) -> None:
-        """The workers answer in other slots from now on, as many as before, laid out here. Call it while all are offline."""
+        """The workers answer in other slots from now on, as many, laid out here. Call it while all are offline."""
         with self._lock:
             moved = list(slots)
             if len(moved) != len(self._slots):
