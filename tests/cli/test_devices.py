@@ -49,7 +49,9 @@ def test_the_tables(run):
 def test_json(run):
     found = json.loads(run("--json").output)
     assert [each["name"] for each in found["interfaces"]] == ["ens1", "br[0]"]
-    assert found["interfaces"][0]["port"] == "af_packet:ens1"
+    ways = found["interfaces"][0]["ports"]
+    assert found["interfaces"][0]["port"] == ways[0]["port"]
+    assert [way["how"] for way in ways if way["port"] == "af_packet:ens1"] == ["a copy, beside the kernel"]
     assert found["interfaces"][1]["why_not"].startswith("down: ")
     assert [each["address"] for each in found["pci"]] == ["0000:3b:00.0"]
     assert len(json.loads(run("--json", "--all").output)["pci"]) == 2

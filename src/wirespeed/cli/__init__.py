@@ -21,6 +21,7 @@ app = typer.Typer(
 
 def _register() -> None:
     from wirespeed.cli import bench, demo, devices, doctor, generate, inspect, measure, run
+    from wirespeed.cli import bench, demo, devices, doctor, inspect, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
@@ -30,6 +31,7 @@ def _register() -> None:
     app.command("generate")(generate.command)
     app.command("inspect")(inspect.command)
     app.command("measure")(measure.command)
+    app.command("ports")(ports.command)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -1,10 +1,12 @@
-"""wirespeed devices: network interfaces and PCI devices, and the port that opens each.
+"""wirespeed devices: network interfaces and PCI devices, and the ports that open each.
 
-An interface of the kernel, physical or virtual, is opened by ``af_packet:NAME``; the kernel's driver keeps it. PCI
-devices other than network controllers are listed with ``--all``.
+An interface of the kernel, physical or virtual, keeps the kernel's driver. ``af_xdp:NAME`` takes packets around the
+kernel, best where the driver runs XDP programs by itself (native) and lets them stay where they are (zero copy);
+``af_packet:NAME`` copies them, and works on any. PCI devices other than network controllers are listed with ``--all``.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import msgspec
@@ -12,12 +14,22 @@ import typer
 from rich.console import Console, Group
 from rich.table import Table
 
-from wirespeed.eal import nics, pci, sysfs
+from wirespeed.eal import nics, pci, privileges, sysfs
+from wirespeed.eal.xdp_features import XdpFeatures, xdp_features
 from wirespeed.errors import WirespeedError
 from wirespeed.ports.options import nearest
 
 _ETHERNET = 1  # ARPHRD_ETHER, include/uapi/linux/if_arp.h
 _LOOPBACK = 772
+
+
+@dataclass(frozen=True)
+class Way:
+    """A port that opens an interface: how well it does, and which capabilities this process lacks for it."""
+
+    port: str
+    how: str
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Interface:
     nic: nics.Nic
     port: str
     why_not: str
+    ways: tuple[Way, ...] = ()
 
 
 def command(
@@ -47,12 +60,35 @@ def command(
 
 
 def openable(nic: nics.Nic, root: Any = sysfs.ROOT) -> Interface:
-    """Which port opens an interface."""
+    """Which ports open an interface, the best one first."""
     kind = sysfs.number(root / f"sys/class/net/{nic.name}/type", _ETHERNET)
     if kind not in (_ETHERNET, _LOOPBACK):
         return Interface(nic, "", f"carries no Ethernet frames (link type {kind})")
     down = "" if nic.state in ("up", "unknown") else f"{nic.state}: ip link set {nic.name} up"
-    return Interface(nic, f"af_packet:{nic.name}", down)
+    found = ways(nic)
+    return Interface(nic, found[0].port, down, found)
+
+
+def ways(nic: nics.Nic) -> tuple[Way, ...]:
+    """The ports that open an interface of the kernel, the fastest first."""
+    found = []
+    have = privileges.capabilities()
+    if find_spec("wirespeed.ports.af_xdp") and nic.name != "lo":  # found, not imported: that would take a second
+        try:
+            able = xdp_features(nic.name)
+        except OSError:  # gone meanwhile
+            able = XdpFeatures.NONE
+        how = "as the driver can" if able is None else "generic, with a copy"
+        if able is not None and XdpFeatures.BASIC in able:
+            how = "native, zero copy" if XdpFeatures.ZERO_COPY in able else "native, with a copy"
+        found.append(Way(f"af_xdp:{nic.name}", how, _lacking(have, "CAP_NET_ADMIN", "CAP_BPF", "CAP_NET_RAW")))
+    found.append(Way(f"af_packet:{nic.name}", "a copy, beside the kernel", _lacking(have, "CAP_NET_RAW")))
+    return tuple(found)
+
+
+def _lacking(have: frozenset[str], *wanted: str) -> tuple[str, ...]:
+    implied = {"CAP_BPF"} if "CAP_SYS_ADMIN" in have else set()
+    return tuple(name for name in wanted if name not in have | implied)
 
 
 def select(
@@ -91,6 +127,9 @@ def render(interfaces: list[Interface], devices: list[pci.PciDevice]) -> Group:
             _plain(nic.name), _plain(opened or "-"), driver, nic.state, speed, str(nic.mtu), queues, _number(nic.node)
         )
     parts.append(first if interfaces else "no interfaces")
+    for each in interfaces:
+        said = [f"{way.port} ({way.how}{', lacks ' + ', '.join(way.lacks) if way.lacks else ''})" for way in each.ways]
+        parts += [f"[dim]{_plain(each.nic.name)}: {_plain('; '.join(said))}[/]"] if said else []
     parts += [f"[yellow]{_plain(f'{each.nic.name}: {each.why_not}')}[/]" for each in interfaces if each.why_not]
     second = Table(title="PCI", title_justify="left", box=None, padding=(0, 1))
     for heading in ("address", "kind", "driver", "interfaces"):
@@ -109,7 +148,8 @@ def render(interfaces: list[Interface], devices: list[pci.PciDevice]) -> Group:
 
 def _flat(each: Interface) -> dict[str, Any]:
     """One object an interface."""
-    return {**msgspec.to_builtins(each.nic), "port": each.port, "why_not": each.why_not}
+    ways = [msgspec.to_builtins(way) for way in each.ways]
+    return {**msgspec.to_builtins(each.nic), "port": each.port, "why_not": each.why_not, "ports": ways}
 
 
 def _number(number: int) -> str:
