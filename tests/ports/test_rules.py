@@ -177,7 +177,7 @@ def test_the_queue_a_rule_chose(worker):
 
 def test_what_nobody_here_can_do(bench):
     rules = bench.port.rules
-    with pytest.raises(PortError, match="rule kernel:udp/53 cannot be carried out"):
+    with pytest.raises(PortError, match="rule kernel:udp&dport/53 cannot be carried out"):
         rules.add("udp/53", KERNEL)
     with pytest.raises(PortError, match="else:kernel cannot be carried out"):
         rules.otherwise = KERNEL
@@ -266,7 +266,7 @@ def test_text():
     [
         ("rules=drip:udp", "rule 'drip:udp': no action is called 'drip'; did you mean 'drop'?"),
         ("rules=drop:upd", "there is no 'upd'; did you mean 'udp'?"),
-        ("rules=queue:x:udp", "queue:x must be a number"),
+        ("rules=queue:x:udp", "action 'queue:x' needs a number"),
         ("rules=mark:-1:udp", "a mark of -1 is not possible"),
         ("match=udp/99999", "udp/99999"),
         ("match=udp,rules=drop:tcp", "give one of them"),

@@ -54,6 +54,7 @@ def command(
             cells=engine_config.cells,
             idle=engine_config.idle,
             name=_name(file),
+            on_event=lambda event: console.print(f"event: {event}", markup=False),
         )
     with Interruptible() as signals:
         app.attach(engine)

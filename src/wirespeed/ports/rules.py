@@ -2,10 +2,10 @@
 
 ::
 
-    port.rules.add("udp/53", mark(7))                      # goes on to the next rule, marked
-    first = port.rules.add("vlan/3&tcp/80-89", to_queue(1))
-    port.rules.add("arp|icmp", DROP)
-    port.rules.otherwise = DROP                            # what no rule ends; TAKE unless it is said
+    port.rules.add("udp/53", "mark:7")                     # goes on to the next rule, marked
+    first = port.rules.add("vlan/3&tcp/80-89", "queue:1")
+    port.rules.add("arp|icmp", "drop")
+    port.rules.otherwise = "drop"                          # what no rule ends; "take" unless it is said
     port.rules.remove(first)
 
 The same in a port's text: ``af_packet:eth0,rules=mark:7:udp/53;queue:1:vlan/3&tcp/80-89;drop:arp;else:drop``. And
@@ -27,12 +27,13 @@ from wirespeed.jit import load64, store64, store_release
 from wirespeed.mem.region import Region
 from wirespeed.ports import rules_path as path
 from wirespeed.ports.match import Match, Network, parse_matches
+from wirespeed.ports.options import nearest
 
 
 @dataclass(frozen=True)
 class Action:
-    """What becomes of a packet. Use :data:`TAKE`, :data:`DROP`, :data:`COUNT`, :data:`KERNEL`, :func:`mark`,
-    :func:`to_queue`."""
+    """What becomes of a packet: :data:`TAKE`, :data:`DROP`, :data:`COUNT`, :data:`KERNEL`, :func:`mark`,
+    :func:`to_queue`, or as text: ``take``, ``drop``, ``count``, ``kernel``, ``mark:7``, ``queue:1``."""
 
     kind: int
     argument: int = 0
@@ -61,6 +62,25 @@ def to_queue(queue: int) -> Action:
     if not 0 <= queue < 1024:
         raise PortError(f"a rule cannot lead to queue {queue}: use 0 to 1023")
     return Action(path.QUEUE, queue)
+
+
+def parse_action(text: str) -> Action:
+    """Read what an action writes.
+
+    Raises:
+        PortError: there is no such action, with the nearest; or no such mark or queue.
+    """
+    word, colon, number = text.partition(":")
+    plain = {_NAMES[action.kind]: action for action in (TAKE, DROP, COUNT, KERNEL)}
+    if word in plain and not colon:
+        return plain[word]
+    if word not in ("queue", "mark"):
+        raise PortError(f"no action is called {word!r}; {nearest(word, [*plain, 'queue', 'mark'])}")
+    try:
+        value = int(number, 0)
+    except ValueError:
+        raise PortError(f"action {text!r} needs a number: {word}:1") from None
+    return to_queue(value) if word == "queue" else mark(value)
 
 
 @dataclass(frozen=True)
@@ -121,13 +141,19 @@ class Rules:
 
     # What users call -------------------------------------------------------------------------------------
 
-    def add(self, match: str | Match, action: Action, before: Rule | None = None) -> Rule:
+    def add(self, match: str | Match, action: str | Action, before: Rule | None = None) -> Rule:
         """One more rule, the last one, or before another.
+
+        Args:
+            match: see :mod:`wirespeed.ports.match`; alternatives are joined by ``|``.
+            action: see :class:`Action`.
+            before: the rule to put it in front of.
 
         Raises:
             PortError: no such match, or a rule that nobody here can carry out. Nothing has changed.
         """
         matches = (match,) if isinstance(match, Match) else parse_matches(match)
+        action = parse_action(action) if isinstance(action, str) else action
         with self._changing:
             rule = Rule(self._numbers + 1, matches, action)
             place = self._place(before) if before is not None else len(self._rules)
@@ -159,7 +185,8 @@ class Rules:
         return self._otherwise
 
     @otherwise.setter
-    def otherwise(self, action: Action) -> None:
+    def otherwise(self, action: str | Action) -> None:
+        action = parse_action(action) if isinstance(action, str) else action
         if action not in (TAKE, DROP, KERNEL):
             raise PortError(f"port {self._port.spec!r}: what no rule ends can be taken, dropped or left to the kernel")
         with self._changing:
@@ -366,5 +393,5 @@ def _signed(word: int) -> int:
 
 
 __all__ = [
-    "COUNT", "DROP", "KERNEL", "TAKE", "Action", "Rule", "RuleCount", "Rules", "mark", "to_queue",
+    "COUNT", "DROP", "KERNEL", "TAKE", "Action", "Rule", "RuleCount", "Rules", "mark", "parse_action", "to_queue",
 ]  # fmt: skip
