@@ -73,7 +73,8 @@ def parse_options(spec: str, text: str, declared: type[T], known: list[str] | No
     given: dict[str, Any] = {}
     for index, part in enumerate(text.split(",") if text else []):
         name, equals, value = part.partition("=")
-        if index == 0 and leading and (not equals or name not in fields):
+        meant = name in fields or difflib.get_close_matches(name, known or fields, n=1)
+        if index == 0 and leading and not (equals and meant):
             name, value = leading[0], part
         elif name not in fields:
             raise PortError(f"port {spec!r} has no option {name!r}: {nearest(name, known or list(fields))}")
