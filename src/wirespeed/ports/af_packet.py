@@ -48,6 +48,7 @@ class AfPacket(Port):
     """
 
     Options = AfPacketOptions
+    beside_kernel = True
     receive = staticmethod(receive)
     transmit = staticmethod(transmit_slots)
     tx_queues = 0

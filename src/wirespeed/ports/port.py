@@ -79,6 +79,7 @@ class Port(Joinable):
         wishes: what else was asked for in its text that every port has (:mod:`wirespeed.ports.common`).
         software: what workers do for it while it is open, since its device does not.
         grace: grace periods of the workers that use it now; None while none does.
+        beside_kernel: the kernel's own stack sees every packet too: leaving one to it means not to receive it.
         passive: it does not keep a graph running: when all other inputs are over, the graph ends.
         rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
             fewer queues than workers is polled by some of them, which spread the packets in software.
@@ -90,6 +91,7 @@ class Port(Joinable):
     arm: Callable[..., Any] | None = None
     offloads: Offload = Offload.NONE
     passive: bool = False
+    beside_kernel: bool = False
     rx_queues: int = 1
     tx_queues: int = 1
 

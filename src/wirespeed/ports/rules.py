@@ -14,7 +14,7 @@ The same in a port's text: ``af_packet:eth0,rules=mark:7:udp/53;queue:1:vlan/3&t
 The rules are asked in their order. ``take``, ``drop``, ``queue`` and ``kernel`` end a packet's way through them; after
 ``mark`` and ``count`` it goes on. They may change while the graph runs. A device that can carry all of them out does
 (:meth:`wirespeed.ports.port.Port.install`); else the workers do (:mod:`wirespeed.ports.rules_path`), who cannot give a
-packet back to the kernel: ``kernel`` is then an error. Each rule counts its packets and bytes.
+packet back to the kernel: ``kernel`` is then an error, unless the kernel sees every packet anyway (af_packet). Each rule counts its packets and bytes.
 """
 
 import threading
@@ -108,6 +108,7 @@ class Installer(Protocol):
 
     spec: str
     grace: Any
+    beside_kernel: bool
 
     def install(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
         """See :meth:`wirespeed.ports.port.Port.install`."""
@@ -232,8 +233,13 @@ class Rules:
         self._memory = Region(workers * path.STATE_BYTES, "wirespeed-rules", huge=False)
         self._states = [self._memory.address + index * path.STATE_BYTES for index in range(workers)]
         self.is_open = True
-        with self._changing:
-            self._set(self._rules, self._otherwise)
+        try:
+            with self._changing:
+                self._set(self._rules, self._otherwise)
+        except PortError:
+            self.is_open = False
+            self.close()
+            raise
 
     @property
     def in_software(self) -> bool:
@@ -294,18 +300,20 @@ class Rules:
     def _check_software(self, rules: tuple[Rule, ...], otherwise: Action) -> None:
         spec = self._port.spec
         for rule in rules:
-            if rule.action.kind == path.KERNEL:
+            if rule.action.kind == path.KERNEL and not self._port.beside_kernel:
                 raise PortError(
                     f"port {spec!r}: rule {rule} cannot be carried out: this port's packets have left the kernel "
-                    "already; use af_xdp, or drop them"
+                    "already; use af_xdp or af_packet, or drop them"
                 )
             if rule.action.kind == path.QUEUE and rule.action.argument >= self._queues:
                 raise PortError(
                     f"port {spec!r}: rule {rule} leads to queue {rule.action.argument}, and there are {self._queues}: "
                     "run more workers"
                 )
-        if otherwise is KERNEL:
-            raise PortError(f"port {spec!r}: else:kernel cannot be carried out here; use af_xdp, or else:drop")
+        if otherwise is KERNEL and not self._port.beside_kernel:
+            raise PortError(
+                f"port {spec!r}: else:kernel cannot be carried out here; use af_xdp or af_packet, or else:drop"
+            )
 
     def _publish(self, rules: tuple[Rule, ...], otherwise: Action) -> None:
         """Write a table, let the workers see it, and free the one before when none can read it any more."""

@@ -28,7 +28,8 @@ MAX_RULES: int = 1024
 """Rules of one port: each packet is compared with them one after the other."""
 
 TAKE, DROP, QUEUE, MARK, COUNT, KERNEL = range(6)
-"""Actions. TAKE, DROP, QUEUE and KERNEL end a packet's way through the rules; after MARK and COUNT it goes on."""
+"""Actions. TAKE, DROP, QUEUE and KERNEL end a packet's way through the rules; after MARK and COUNT it goes on. KERNEL is
+DROP here: there is such a rule only where the kernel has seen the packet already."""
 
 ABSENT: int = 1 << 40
 WORDS: int = 7
@@ -81,7 +82,7 @@ class Table(View):
     """The rules of a port."""
 
     count = le64(0)
-    otherwise = le64(8, "TAKE or DROP")
+    otherwise = le64(8, "TAKE, DROP or KERNEL")
     SIZE = TABLE_HEAD
 
 
@@ -228,7 +229,7 @@ def apply_rules(address, cache_address, vector, count):
                     if action == QUEUE:
                         target = rule.argument
                     break
-        if ending == DROP:
+        if (ending == DROP) | (ending == KERNEL):
             store64(address + _DROPPED + (dropped << 3), desc)
             dropped += 1
             state.unmatched += unmatched
