@@ -1,12 +1,18 @@
 """Ports and nodes that come and go while the graph runs: nothing is lost by the others, and the report counts on."""
 
+import ctypes
+import os
+import struct
+import time
+
 import pytest
-from feed import Collect, Feed, ipv4_udp
+from feed import Collect, Feed, ipv4_udp, receive
 
 import wirespeed as ws
 from wirespeed.engine.engine import Engine
 from wirespeed.errors import GraphError, NodeError, PortError
-from wirespeed.jit import COMPILED
+from wirespeed.jit import COMPILED, inline, load64, store64
+from wirespeed.jit.libc import read
 from wirespeed.mem.state import MAX_WORKERS
 from wirespeed.ports.rules import DROP, mark, to_queue
 
@@ -37,9 +43,48 @@ def look(pkt):
         marks.value = pkt.meta.mark
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_TIMER: int = 120  # of the record: the timer's descriptor
+_EXPIRED: int = 56  # and what is read from it
+
+
+@inline
+def drip(queue, cache, vector, room):
+    """All frames once, each time the timer has expired."""
+    got = 0
+    if read(load64(queue + _TIMER), queue + _EXPIRED, 8) == 8:
+        got = receive(queue, cache, vector, room)
+    return got
+
+
+class Drip(Feed):
+    """Gives its frames a thousand times a second, so that workers sleep and the machine can compile meanwhile."""
+
+    receive = staticmethod(drip)
+
+    def __init__(self, name):
+        super().__init__(FRAMES, name, endless=True)
+
+    def open(self, pool, rx_queues, tx_queues):
+        super().open(pool, rx_queues, tx_queues)
+        self.timer = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+        period = struct.pack("=4q", 0, 1_000_000, 0, 1_000_000)
+        assert self.timer >= 0
+        assert _LIBC.timerfd_settime(self.timer, 0, period, None) == 0
+        for queue in self.rx:
+            store64(queue + _TIMER, self.timer)
+
+    def descriptors(self, queue):
+        return [self.timer]
+
+    def close(self):
+        super().close()
+        os.close(self.timer)
+
+
 def running(workers=1):
     graph = ws.Graph()
-    graph.add(Feed(FRAMES, "first", endless=True) >> sort >> Collect("out", log=0))
+    graph.add(Drip("first") >> sort >> Collect("out", log=0))
     return Engine(graph, workers)
 
 
@@ -64,7 +109,7 @@ def more(engine, port, packets=SOME):
 def test_a_port_comes_and_goes(workers):
     engine = running(workers)
     first, out = engine.graph.ports
-    second, side = Feed(FRAMES, "second", endless=True), Collect("side", log=0)
+    second, side = Drip("second"), Collect("side", log=0)
     with engine:
         more(engine, first)
         engine.add(second >> other >> side)
@@ -76,7 +121,7 @@ def test_a_port_comes_and_goes(workers):
         assert engine.graph.ports == [first, out]
         assert side.closed == 1
         more(engine, first)
-        third = Feed(FRAMES, "third", endless=True)
+        third = Drip("third")
         engine.add(third >> sort)
         assert engine.graph.number(third) == 4  # a number is not used twice
         more(engine, third)
@@ -188,7 +233,7 @@ def test_many_changes_lose_nothing(workers):
     out = engine.graph.ports[1]
     with engine:
         for round_ in range(2):
-            extra = Feed(FRAMES, f"extra-{round_}", endless=True)
+            extra = Drip(f"extra-{round_}")
             engine.add(extra >> sort)
             more(engine, extra, 50)
             engine.remove(extra)
@@ -202,7 +247,7 @@ def test_many_changes_lose_nothing(workers):
 
 def test_rules_come_to_a_port_that_had_none():
     graph = ws.Graph()
-    source, out = Feed(FRAMES, "first", endless=True), Collect("out", log=0)
+    source, out = Drip("first"), Collect("out", log=0)
     graph.add(source >> look >> out)
     engine = Engine(graph)
     with engine:

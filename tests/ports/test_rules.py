@@ -256,9 +256,9 @@ def test_text():
     assert rules == [("tcp/23", DROP), ("udp", to_queue(1)), ("arp|icmp", mark(16)), ("any", COUNT)]
     assert otherwise is DROP
     made = ws.port("null:rules=drop:tcp/23;else:take,count=3")
-    assert [str(rule) for rule in made.rules] == ["drop:tcp/23"]
+    assert [str(rule) for rule in made.rules] == ["drop:tcp&dport/23"]
     assert made.options.count == 3
-    assert str(ws.port("null:match=udp/53|arp").rules) == "take:udp/53|arp;else:drop"
+    assert str(ws.port("null:match=udp/53|arp").rules) == "take:udp&dport/53|arp;else:drop"
 
 
 @pytest.mark.parametrize(

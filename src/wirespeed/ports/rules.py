@@ -14,7 +14,8 @@ The same in a port's text: ``af_packet:eth0,rules=mark:7:udp/53;queue:1:vlan/3&t
 The rules are asked in their order. ``take``, ``drop``, ``queue`` and ``kernel`` end a packet's way through them; after
 ``mark`` and ``count`` it goes on. They may change while the graph runs. A device that can carry all of them out does
 (:meth:`wirespeed.ports.port.Port.install`); else the workers do (:mod:`wirespeed.ports.rules_path`), who cannot give a
-packet back to the kernel: ``kernel`` is then an error, unless the kernel sees every packet anyway (af_packet). Each rule counts its packets and bytes.
+packet back to the kernel: ``kernel`` is then an error, unless the kernel sees every packet anyway (af_packet). Each rule
+counts its packets and bytes.
 """
 
 import threading
@@ -26,8 +27,9 @@ from wirespeed.errors import PortError
 from wirespeed.jit import load64, store64, store_release
 from wirespeed.mem.region import Region
 from wirespeed.ports import rules_path as path
-from wirespeed.ports.match import Match, Network, parse_matches
+from wirespeed.ports.match import Match, parse_matches
 from wirespeed.ports.options import nearest
+from wirespeed.ports.rules_write import write_rule
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,12 @@ class Rules:
         table = path.Table(memory.address)
         table.count, table.otherwise = len(flat), otherwise.kind
         for index, (rule, match) in enumerate(flat):
-            write_rule(memory.address + path.TABLE_HEAD + index * path.RULE_BYTES, match, rule.action)
+            write_rule(
+                memory.address + path.TABLE_HEAD + index * path.RULE_BYTES,
+                match,
+                rule.action.kind,
+                rule.action.argument,
+            )
             path.RuleRecord(memory.address + path.TABLE_HEAD + index * path.RULE_BYTES).slot = slots[rule.number]
         for state in self._states:
             store_release(state, memory.address)
@@ -350,54 +357,6 @@ class Rules:
         slot = self._slots[rule.number]
         at = [path.counters_of(state) + 16 * slot for state in self._states]
         return RuleCount(sum(load64(a) for a in at), sum(load64(a + 8) for a in at))
-
-
-def write_rule(address: int, match: Match, action: Action) -> None:
-    """Write a rule as the workers read it."""
-    masks, values = [0] * path.WORDS, [0] * path.WORDS
-    masks[0] = 1 << 16  # there is an EtherType
-
-    def ask(word: int, shift: int, bits: int, value: int) -> None:
-        masks[word] |= ((1 << bits) - 1) << shift
-        values[word] |= value << shift
-
-    if match.ethertype is not None:
-        ask(0, 0, 17, match.ethertype)
-    if match.vlan is not None:
-        ask(0, path.VLAN_SHIFT, 13, match.vlan)
-    if match.protocol is not None:
-        ask(0, path.PROTOCOL_SHIFT, 8, match.protocol)
-    if match.wants_ip:
-        ask(0, path.IP_SHIFT, 1, 1)
-    for place, network in ((1, match.source), (3, match.destination)):
-        if network is not None:
-            ask(0, 0, 17, 0x0800 if network.version == 4 else 0x86DD)
-            for word, (mask, value) in enumerate(_halves(network)):
-                masks[place + word], values[place + word] = mask, value
-    for place, number in ((5, match.teid), (6, match.vni)):
-        if number is not None:
-            ask(place, 0, 41, number)
-    if match.ethertype is not None and match.wants_ip and match.ethertype not in match.versions:
-        ask(0, 0, 18, 1 << 17)  # never: no packet has that bit
-    for word in range(path.WORDS):
-        store64(address + 8 * word, _signed(masks[word]))
-        store64(address + 56 + 8 * word, _signed(values[word]))
-    record = path.RuleRecord(address)
-    anything = (0, 0xFFFF) if match.wants_transport else (-1, 0xFFFF)
-    record.sport_low, record.sport_high = match.sport or anything
-    record.dport_low, record.dport_high = match.dport or anything
-    record.action, record.argument = action.kind, action.argument
-
-
-def _halves(network: Network) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Mask and value of the high and the low half of an address."""
-    mask, value = int(network.netmask), int(network.network_address)
-    low = (1 << 64) - 1
-    return (mask >> 64, value >> 64), (mask & low, value & low)
-
-
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
 
 
 __all__ = [

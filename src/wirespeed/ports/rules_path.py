@@ -28,8 +28,8 @@ MAX_RULES: int = 1024
 """Rules of one port: each packet is compared with them one after the other."""
 
 TAKE, DROP, QUEUE, MARK, COUNT, KERNEL = range(6)
-"""Actions. TAKE, DROP, QUEUE and KERNEL end a packet's way through the rules; after MARK and COUNT it goes on. KERNEL is
-DROP here: there is such a rule only where the kernel has seen the packet already."""
+"""Actions. TAKE, DROP, QUEUE and KERNEL end a packet's way through the rules; after MARK and COUNT it goes on. KERNEL
+is DROP here: there is such a rule only where the kernel has seen the packet already."""
 
 ABSENT: int = 1 << 40
 WORDS: int = 7
