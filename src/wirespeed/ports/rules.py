@@ -14,8 +14,8 @@ The same in a port's text: ``af_packet:eth0,rules=mark:7:udp/53;queue:1:vlan/3&t
 The rules are asked in their order. ``take``, ``drop``, ``queue`` and ``kernel`` end a packet's way through them; after
 ``mark`` and ``count`` it goes on. They may change while the graph runs. A device that can carry all of them out does
 (:meth:`wirespeed.ports.port.Port.install`); else the workers do (:mod:`wirespeed.ports.rules_path`), who cannot give a
-packet back to the kernel: ``kernel`` is then an error, unless the kernel sees every packet anyway (af_packet). Each rule
-counts its packets and bytes.
+packet back to the kernel: ``kernel`` is then an error, unless the kernel sees every packet anyway (af_packet). Each
+rule counts its packets and bytes.
 """
 
 import threading
