@@ -84,7 +84,10 @@ def parse_common(spec: str, text: str) -> Wishes:
         raise PortError(f"port {spec!r}: match= is short for rules=take:...;else:drop: give one of them")
     rules, otherwise = parse_rules(spec, given.rules)
     if given.match:
-        parse_matches(given.match)
+        try:
+            parse_matches(given.match)
+        except PortError as error:
+            raise PortError(f"port {spec!r}: {error}") from None
         rules, otherwise = [(given.match, TAKE)], DROP
     return Wishes(
         tuple(rules), otherwise, parse_rss(spec, given.rss, given.rss_key, given.rss_table), given.rss_hash,
