@@ -20,8 +20,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, devices, doctor, generate, inspect, measure, run
-    from wirespeed.cli import bench, demo, devices, doctor, inspect, ports, run
+    from wirespeed.cli import bench, demo, devices, doctor, generate, inspect, measure, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
