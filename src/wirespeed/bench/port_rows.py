@@ -28,6 +28,7 @@ from wirespeed.bench.disturbance import observer
 from wirespeed.bench.frames import Frame
 from wirespeed.bench.pairing import interleave
 from wirespeed.bench.port_echo import cpu_s, percentiles
+from wirespeed.bench.port_load import Load
 from wirespeed.bench.port_turns import Nothing, Ours, Switch, ours, peer_turn
 from wirespeed.bench.result import Row
 from wirespeed.bench.settings import Settings
@@ -63,6 +64,7 @@ class Stand:
         device: testpmd's port, as its ``--vdev``.
         netns: where testpmd runs.
         far, peer_far: the far ends.
+        source: what sends there.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Stand:
     netns: str
     far: Side
     peer_far: Side
+    source: type[Load] | type[Source] = Load
 
 
 def frame(size: int) -> bytes:
@@ -115,7 +118,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _source(self, side: Side, size: int, flows: int) -> Iterator[Switch]:
-        with Source(side.netns, side.interface, frame(size), self.core, flows) as made:
+        with self.stand.source(side.netns, side.interface, frame(size), self.core, flows) as made:
             yield made
 
     def receive(self, size: int) -> list[Row]:

@@ -14,6 +14,7 @@ from wirespeed.bench.port_rows import rows as measure
 from wirespeed.bench.result import Row
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.veths import Veths
+from wirespeed.bench.xdp_traffic import Source
 
 
 def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
@@ -29,6 +30,7 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
                 netns,
                 Side(netns, "ours0"),
                 Side(netns, "theirs0"),
+                Source,
             )
             found += measure(stand, settings, tell)
     return found

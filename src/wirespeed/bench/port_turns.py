@@ -19,6 +19,7 @@ from wirespeed.graph.graph import Graph
 from wirespeed.ports.port import Port
 
 _SETTLE_S = 0.1
+_PATIENCE_S = 5.0
 
 
 class Switch(Protocol):
@@ -47,8 +48,10 @@ def rate(count: Callable[[], int], seconds: float, begin: Callable[[], object], 
     try:
         time.sleep(_SETTLE_S)
         before, begun = count(), time.perf_counter()
-        time.sleep(seconds)
-        moved, spent = count() - before, time.perf_counter() - begun
+        moved, spent = 0, 0.0
+        while not moved and spent < _PATIENCE_S:  # longer where the machine lets nothing move for so long
+            time.sleep(seconds)
+            moved, spent = count() - before, time.perf_counter() - begun
     finally:
         end()
     return moved / spent
