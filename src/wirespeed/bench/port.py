@@ -14,6 +14,7 @@ from wirespeed.ports.options import nearest
 
 DRIVERS: dict[str, str] = {
     "af_packet": "wirespeed.bench.port_af_packet",
+    "af_xdp": "wirespeed.bench.port_af_xdp",
     "tap": "wirespeed.bench.port_tap",
 }
 """Each driver with a bench, and the module whose ``rows(settings, tell)`` measures it."""

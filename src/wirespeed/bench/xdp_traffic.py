@@ -22,6 +22,7 @@ from wirespeed.ports.netdev import facts, within
 _DROP, _LOOKUP, _REDIRECT = 1, 1, 23
 _SOURCE_PORT = 34  # of UDP in an IPv4 frame without options
 _FIRST_PORT = 1024
+_HEADERS = 40  # Ethernet, IPv4 and the ports, rounded up
 _CHUNK = 1 << 18  # a tenth of a second; each call costs a few milliseconds
 R0, R1, R2, R3, R6, R10 = Reg.R0, Reg.R1, Reg.R2, Reg.R3, Reg.R6, Reg.R10
 
@@ -83,21 +84,24 @@ class Source:
         code = Assembler()
         code.mov(R6, R1)
         if flows > 1:
-            self._spread(code, flows)
+            self._next_flow(code, flows)
+        self._write_headers(code)
+        if flows > 1:
+            code.store(2, R1, _SOURCE_PORT, R3)
         code.mov(R1, index)
         code.mov(R2, 0)
         code.call(_REDIRECT)
         code.exit()
-        if flows > 1:
-            code.label("lost")
-            code.mov(R0, _DROP)
-            code.exit()
+        code.label("lost")
+        code.mov(R0, _DROP)
+        code.exit()
         self._program = bpf.load_xdp(code.assemble(), "source", flags=0)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.error: OSError | None = None
 
-    def _spread(self, code: Assembler, flows: int) -> None:
+    def _next_flow(self, code: Assembler, flows: int) -> None:
+        """R3: the source port, in network order."""
         _counter(code, self._map, "lost")
         code.load(8, R3, R0)
         code.alu("add", R3, 1)
@@ -107,12 +111,16 @@ class Source:
         code.store(8, R0, 0, R3)
         code.alu("add", R3, _FIRST_PORT)
         code.big_endian(R3, 16)
+
+    def _write_headers(self, code: Assembler) -> None:
+        """Anew in each: frames come back to the page pool as their receiver left them, with a router's TTL."""
         code.load(4, R1, R6, 0)
         code.load(4, R2, R6, 4)
         code.mov(R0, R1)
-        code.alu("add", R0, _SOURCE_PORT + 2)
+        code.alu("add", R0, _HEADERS)
         code.jump_if("gt", R0, R2, "lost")
-        code.store(2, R1, _SOURCE_PORT, R3)
+        for at in range(0, _HEADERS, 4):
+            code.store(4, R1, at, int.from_bytes(self._frame[at : at + 4], "little"))
 
     def on(self) -> None:
         """Begin to send."""
