@@ -47,14 +47,11 @@ def running(graph: Graph) -> Iterator[Engine]:
         assert engine.stop().in_use == 0
 
 
-def testpmd(path: Any, driver: str, role: str = "server", mode: str = "io", **settings: Any) -> Testpmd:
+def driven(path: Any, driver: str, role: str = "server", mode: str = "io", **settings: Any) -> Testpmd:
     """A testpmd whose only port is at the other end of the socket."""
     server = ",server=1" if role == "client" else ""
     vdev = f"net_virtio_user0,path={path},{driver}{server}"
     return Testpmd(None, Setting(mode), vdevs=[vdev], **settings)
-
-
-testpmd.__test__ = False  # type: ignore[attr-defined]
 
 
 def frame(size: int, number: int) -> bytes:
@@ -69,7 +66,7 @@ def test_every_byte_comes_back_and_the_counters_agree(tmp_path, role, options) -
     graph = Graph()
     graph.add(hand >> device)
     graph.add(device >> hand)
-    with running(graph), testpmd(path, options, role) as peer:
+    with running(graph), driven(path, options, role) as peer:
         eventually(lambda: len(device.session.live) == 2 if device.session else False, "both rings")
         peer.start()
         sent = [frame(60 + number * 13, number) for number in range(110)]
@@ -100,7 +97,7 @@ def test_two_queues(tmp_path, options) -> None:
     device = port(f"vhost_user:{path},queues=2")
     graph = Graph()
     graph.add(device >> macswap >> device)
-    with running(graph), testpmd(path, options, mode="macswap", options=("--rxq=2", "--txq=2")) as peer:
+    with running(graph), driven(path, options, mode="macswap", options=("--rxq=2", "--txq=2")) as peer:
         eventually(lambda: len(device.session.live) == 4 if device.session else False, "four rings")
         peer.start("start tx_first 2")
         eventually(lambda: device.stats().rx_packets > 20_000, "packets to go round")
@@ -122,7 +119,7 @@ def test_a_peer_that_is_killed_and_comes_again(tmp_path, role) -> None:
             options = DRIVERS[number % len(DRIVERS)]
             if role == "client":
                 path.unlink(missing_ok=True)  # what it leaves when it is killed
-            with contextlib.suppress(BenchError), testpmd(path, options, role, mode="macswap") as peer:
+            with contextlib.suppress(BenchError), driven(path, options, role, mode="macswap") as peer:
                 before = device.stats().rx_packets
                 eventually(lambda: len(device.session.live) == 2 if device.session else False, "both rings")
                 peer.start("start tx_first 4")

@@ -16,6 +16,7 @@ DRIVERS: dict[str, str] = {
     "af_packet": "wirespeed.bench.port_af_packet",
     "af_xdp": "wirespeed.bench.port_af_xdp",
     "tap": "wirespeed.bench.port_tap",
+    "vhost_user": "wirespeed.bench.port_vhost_user",
 }
 """Each driver with a bench, and the module whose ``rows(settings, tell)`` measures it."""
 
