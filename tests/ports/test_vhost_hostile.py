@@ -1,6 +1,7 @@
 """vhost_user against a guest, and a front end, that break the rules: each is stopped with a reason, nothing is touched
 outside its memory (interpreted, every access is checked) and the next one is served."""
 
+import mmap
 import os
 import random
 import socket
@@ -391,6 +392,30 @@ def test_memory_is_sealed(connect, device) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(guest.fd, 4096)
     assert device.facts()["sealed"] == "yes"
+
+
+@needs_compiler
+def test_memory_that_is_taken_away(connect, device, worker) -> None:
+    guest = connect()
+    guest.fds.append(plain := os.memfd_create("cannot-be-sealed"))
+    os.ftruncate(plain, SIZE)
+    guest.agree()
+    guest.tell(Request.SET_MEM_TABLE, pack_memory([region()]), plain)
+    guest.fd = plain
+    guest.memory = mmap.mmap(plain, SIZE)
+    for index in (0, 1):
+        guest.set_up(index)
+    guest.send(b"\2" * 60)
+    guest.send(b"\2" * 60)
+    worker.free(worker.burst(device, room=1))
+    assert device.facts()["sealed"] == "no"
+    os.ftruncate(plain, 0)
+    worker.free(worker.burst(device))
+    desc = worker.make(bytes(60))
+    worker.free([desc][worker.send(device, [desc]) :])
+    device.refresh()
+    eventually(lambda: "has truncated the memory" in said(device), "the refusal")
+    works(connect, device, worker)
 
 
 @pytest.mark.parametrize(

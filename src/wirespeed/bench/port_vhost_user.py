@@ -199,4 +199,3 @@ class _Theirs(_Pair):
 
 
 __all__ = ["rows"]
-

@@ -4,8 +4,8 @@ A region is a piece of a file whose descriptor came along. Believed is nothing: 
 long as the region says, now (fstat), and regions may not overlap, neither in the guest's addresses nor in the front
 end's. A front end that truncates the file later would make each access beyond the end a SIGBUS, so the file is sealed
 against shrinking where that is possible (a memfd made with MFD_ALLOW_SEALING: QEMU's memory-backend-memfd is sealed by
-itself). Files of DPDK and of hugetlbfs cannot be sealed: whoever shares them could end this process, unless it guards
-itself (:mod:`wirespeed.jit.guard`).
+itself). Files of DPDK and of hugetlbfs cannot be sealed; their memory is guarded (:mod:`wirespeed.jit.guard`): what is
+taken away reads as zeros, and who did that is disconnected.
 
 References: vhost-user specification, "Memory regions description"; fcntl(2), "File Sealing"; memfd_create(2).
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from wirespeed.eal.mapping import NORMAL_PAGE, map_file, unmap
 from wirespeed.jit import register, store64, unregister
+from wirespeed.jit.guard import guard, lost, unguard
 from wirespeed.ports.vhost_messages import MemoryRegion, VhostError
 from wirespeed.ports.vhost_ring import MOST_REGIONS, Region
 
@@ -36,10 +37,12 @@ class Mapped:
     base: int = field(compare=False)
     size: int = field(compare=False)
     sealed: bool = field(compare=False)
+    guard: int = field(compare=False)
 
     def close(self) -> None:
         """Unmap it; nobody may be using it."""
         unregister(self.address)
+        unguard(self.guard)
         unmap(self.base, self.size)
 
 
@@ -69,7 +72,7 @@ def map_region(region: MemoryRegion, fd: int) -> Mapped:
         raise VhostError(f"{what} cannot be mapped: {error.strerror}") from None
     address = base + region.offset - start
     register(address, region.size, "guest memory")
-    return Mapped(region, region.guest, address, base, size, sealed)
+    return Mapped(region, region.guest, address, base, size, sealed, -1 if sealed else guard(base, size, page))
 
 
 def _seal(fd: int) -> bool:
@@ -141,6 +144,11 @@ class GuestMemory:
             entry.low, entry.high = mapped.guest, mapped.guest + mapped.region.size
             entry.delta = mapped.address - mapped.guest
         store64(address, len(self.regions))
+
+    @property
+    def lost(self) -> int:
+        """Pages that the front end took away, and that were touched since."""
+        return sum(lost(mapped.guard) for mapped in self.regions)
 
     @property
     def sealed(self) -> bool:

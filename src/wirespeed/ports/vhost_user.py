@@ -311,6 +311,16 @@ class VhostUser(Port):
 
     # What users ask --------------------------------------------------------------------------------------
 
+    def refresh(self) -> None:
+        """See whether the front end has taken memory away that workers use."""
+        session = self.session
+        if session is not None and self._attendant is not None and session.memory.lost:
+            self._attendant.call(self._look_for_losses)
+
+    def _look_for_losses(self) -> None:
+        if self.session is not None and self.session.memory.lost:
+            self._end("refused", "the front end has truncated the memory that it shares")
+
     def link(self) -> Link:
         """Up while the guest's driver works its rings."""
         session = self.session
