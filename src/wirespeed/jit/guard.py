@@ -65,9 +65,7 @@ def _handle(number, information, context):  # type: ignore[no-untyped-def]
 
 
 def _install() -> None:
-    handler = numba.cfunc(types.void(types.int64, types.int64, types.int64), nopython=True, error_model="numpy")(
-        _handle
-    )
+    handler = numba.cfunc(types.void(types.int64, types.int64, types.int64), error_model="numpy")(_handle)
     action = bytearray(_ACTION_BYTES)
     action[:8] = int(handler.address).to_bytes(8, "little")
     action[_FLAGS_AT : _FLAGS_AT + 4] = (_SA_SIGINFO | _SA_ONSTACK).to_bytes(4, "little")
