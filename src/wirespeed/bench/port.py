@@ -15,6 +15,7 @@ from wirespeed.ports.options import nearest
 DRIVERS: dict[str, str] = {
     "af_packet": "wirespeed.bench.port_af_packet",
     "af_xdp": "wirespeed.bench.port_af_xdp",
+    "generator": "wirespeed.bench.port_generator",
     "tap": "wirespeed.bench.port_tap",
     "vhost_user": "wirespeed.bench.port_vhost_user",
 }

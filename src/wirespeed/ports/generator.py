@@ -50,6 +50,7 @@ from wirespeed.ports.port import Port
 
 _RECORD = GeneratorQueue.SIZE
 _HUGE = 1 << 20
+_SHORTEST = 512  # templates of a queue, at least
 
 
 @dataclass(frozen=True)
@@ -320,9 +321,14 @@ Rows = tuple[Indices, Indices]
 
 
 def _entries(part: Part, queue: int, queues: int) -> Rows:
-    """A queue's packets of a part: every Nth goes by once for each length, each time with the next one."""
+    """A queue's packets of a part: every Nth goes by once for each length, each time with the next one.
+
+    Few packets are written down several times, so that a burst seldom meets the end of the table.
+    """
     share = np.arange(queue, part.count, queues)
-    turn, local = np.divmod(np.arange(len(share) * len(part.lengths)), max(1, len(share)))
+    many = len(share) * len(part.lengths)
+    laps = -(-_SHORTEST // max(1, many))
+    turn, local = np.divmod(np.arange(many * laps), max(1, len(share)))
     lengths = np.array(part.lengths, np.int64)
     return share[local], lengths[(local + turn) % len(lengths)]
 
