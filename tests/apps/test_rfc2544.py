@@ -20,6 +20,7 @@ from wirespeed.apps.rfc2544 import (
     find_throughput,
     measure_size,
 )
+from wirespeed.apps.rfc2544_mlr import find_throughput as find_by_mlr
 from wirespeed.tables.hdr import Distribution
 
 NOTHING = Distribution(np.zeros(2048, np.int64), 3, 0, 0, 0)
@@ -187,3 +188,15 @@ def test_ticks_are_few_and_round(most):
 def test_labels():
     assert [short(v) for v in (0, 7, 1500, 2e6, 1e10)] == ["0", "7", "1.5k", "2M", "10G"]
     assert "&lt;" in figure([Chart("a < b", "x", "y", {"one": [(1, 2)]})])
+
+
+@settings(max_examples=40)
+@given(st.floats(1000, 10e6))
+def test_mlrsearch_finds_the_same(capacity):
+    pytest.importorskip("MLRsearch", reason="needs MLRsearch")
+    device = Device(capacity, 8e6)
+    found = find_by_mlr(device.run, Settings(1.0, 3.0, 0.01))
+    least = min(capacity, 8e6)
+    assert least * 0.98 - 20 <= found.rate <= least * 1.001
+    assert found.tester_limited == (capacity >= 8e6)
+    assert find_by_mlr(Device(0.0).run, Settings(0.1, 0.2)).rate == 0.0

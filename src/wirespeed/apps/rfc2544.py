@@ -215,23 +215,30 @@ def find_back_to_back(run: Run, settings: Settings, tell: Tell = lambda text: No
     return sum(found) / max(1, len(found)), limited
 
 
-def measure_size(run: Run, size: int, settings: Settings, tell: Tell = lambda text: None) -> SizeResult:
+def measure_size(
+    run: Run,
+    size: int,
+    settings: Settings,
+    tell: Tell = lambda text: None,
+    search: Callable[[Run, Settings, Tell], Throughput] = find_throughput,
+) -> SizeResult:
     """All tests that are asked for, at one frame size.
 
     Args:
         run: makes a trial with frames of that size.
         size: for the result.
+        search: for the throughput.
     """
     named = {test: (lambda text, test=test: tell(f"{size} B, {test}: {text}")) for test in TESTS}
     throughput = latency = loss = burst = None
     limited = False
     top = settings.top
     if "throughput" in settings.tests or "latency" in settings.tests:
-        throughput = find_throughput(run, settings, named["throughput"])
+        throughput = search(run, settings, named["throughput"])
         top = top or max(trial.offered for trial in throughput.trials)
     if "latency" in settings.tests and throughput is not None and throughput.rate:
         last = throughput.trials[-1]
-        latency = last if throughput.confirmed else run(rate=throughput.rate, seconds=settings.seconds)
+        latency = last if last.offered == throughput.rate else run(rate=throughput.rate, seconds=settings.seconds)
     if "loss" in settings.tests:
         top = top or run(seconds=settings.seconds).offered
         loss = tuple(find_loss(run, top, settings, named["loss"]))

@@ -43,6 +43,7 @@ def command(
     resolution: Annotated[float, typer.Option(min=1e-5, max=0.5, help="How near --rfc2544 comes, as a share.")] = 0.005,
     tolerance: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share of frames that may be lost.")] = 0.0,
     confirm: Annotated[float, typer.Option(min=0.0, help="Seconds of the trial that confirms a throughput.")] = 10.0,
+    search: Annotated[str, typer.Option(help="For the throughput: binary, or mlr (MLRsearch).")] = "binary",
     plot: Annotated[Path | None, typer.Option(help="File for a plot of --rfc2544, SVG.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -74,6 +75,12 @@ def command(
         if test not in TESTS:
             raise ConfigError(f"--tests: there is no test {test!r}; {nearest(test, list(TESTS))}")
     wanted = [size] if size is not None else _sizes(sizes) if sizes else list(SIZES)
+    if search not in ("binary", "mlr"):
+        raise ConfigError(f"--search: there is no search {search!r}; {nearest(search, ['binary', 'mlr'])}")
+    if search == "mlr":
+        from wirespeed.apps import rfc2544_mlr
+
+        measure_size = functools.partial(measure_size, search=rfc2544_mlr.find_throughput)
     if plot and not plot.parent.is_dir():
         raise ConfigError(f"--plot {plot}: there is no folder {plot.parent}")
     settings = Settings(seconds, confirm, resolution, tolerance, tests=chosen)
