@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from wirespeed.ports.meter import Meter
     from wirespeed.ports.port import Port, port
     from wirespeed.ports.through import Fragment, Segment, through
+    from wirespeed.ports.wrap_capture import capture
+    from wirespeed.ports.wrap_fault import faults
+    from wirespeed.ports.wrap_trace import trace
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
     from wirespeed.tables.bloom import Bloom
@@ -109,6 +112,9 @@ _PLACES: dict[str, str] = {
     "ports.meter": "Meter",
     "ports.port": "Port port",
     "ports.through": "Fragment Segment through",
+    "ports.wrap_capture": "capture",
+    "ports.wrap_fault": "faults",
+    "ports.wrap_trace": "trace",
     "tables.acl": "Acl4 Acl6",
     "tables.acl_rule": "Rule load_rules",
     "tables.bloom": "Bloom",
@@ -247,10 +253,12 @@ __all__ = [
     "be32",
     "be64",
     "bits",
+    "capture",
     "checksum",
     "counter",
     "crc16",
     "crc32c",
+    "faults",
     "inline",
     "ipv6",
     "kernel",
@@ -268,6 +276,7 @@ __all__ = [
     "run",
     "siphash24",
     "through",
+    "trace",
     "u8",
     "xxhash64",
 ]

@@ -1,19 +1,16 @@
 """From the text of a loop to machine code: written to the cache, imported, compiled, with progress and errors.
 
-The file is named by the digest of its text and never rewritten, so Numba finds the machine code of an earlier
-run beside it. When it does not compile, each node is compiled alone with the user's own file and line numbers,
-so that the error points at the node, not at what was made of it.
+The file is found again by a later run (:mod:`wirespeed.jit.generated`). When it does not compile, each node is
+compiled alone with the user's own file and line numbers, so that the error points at the node, not at what was made
+of it.
 """
 
 import ast
 import linecache
-import os
-import sys
 import time
 import types as python_types
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +19,9 @@ from wirespeed.graph.capture import Captured, rename
 from wirespeed.graph.emit import Emitted, emit
 from wirespeed.graph.plan import Plan
 from wirespeed.graph.source import Source, number_doors, plain
-from wirespeed.jit import CACHE_DIRECTORY, COMPILED, Local, inline
+from wirespeed.jit import COMPILED, Local, inline
 from wirespeed.jit.compiling import CompileFailure, compile_kernel, explain
+from wirespeed.jit.generated import load_module, write_module
 from wirespeed.timers.timer import Timer
 from wirespeed.timers.timers import Timers
 from wirespeed.wire.packet import Packet
@@ -59,8 +57,8 @@ def build(plan: Plan, progress: Callable[[str], None] | None = None) -> Built:
     """
     started = time.perf_counter()
     emitted = emit(plan)
-    path = _write(emitted)
-    module = _import(path, emitted)
+    path = write_module(emitted.text, "loop")
+    module = load_module(path, emitted.captured.objects)
     cached = True
     if COMPILED:
         try:
@@ -68,32 +66,6 @@ def build(plan: Plan, progress: Callable[[str], None] | None = None) -> Built:
         except CompileFailure as failure:
             raise _blame(plan, emitted, failure) from None
     return Built(plan, module.run, path, emitted.captured, time.perf_counter() - started, cached)
-
-
-def _write(emitted: Emitted) -> Path:
-    folder = CACHE_DIRECTORY / "loops"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"loop_{emitted.digest}.py"
-    if not path.exists():
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(emitted.text)
-        scratch.replace(path)
-    return path
-
-
-def _import(path: Path, emitted: Emitted) -> Any:
-    name = f"wirespeed_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and all(vars(known).get(key) is value for key, value in emitted.captured.objects.items()):
-        return known
-    spec = util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    vars(module).update(emitted.captured.objects)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:

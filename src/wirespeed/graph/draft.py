@@ -141,7 +141,7 @@ class Draft:
         """A node by its name; a port by its number, as ``pkt.port`` says it, and its kind."""
         if isinstance(place, Node):
             return place.name
-        return f"port {self.plan.graph.number(place)} ({place.spec.partition(':')[0]})"
+        return f"port {self.plan.graph.number(place)} ({place.kind})"
 
     def stages(self, index: int, port: Port) -> list[tuple[Stage, str]]:
         """What workers do with packets that source ``index`` has received, and what the functions are called."""

@@ -8,7 +8,6 @@ run time, so the next file needs no compiling.
 """
 
 import ast
-import hashlib
 from dataclasses import dataclass
 
 from wirespeed.graph.capture import Captured, identity
@@ -19,6 +18,7 @@ from wirespeed.graph.emit_send import SendPart
 from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import Plan
+from wirespeed.jit.generated import digest_of
 from wirespeed.wire.parse import PARSERS
 
 _IMPORTS = """\
@@ -66,8 +66,7 @@ def emit(plan: Plan) -> Emitted:
     TimersPart(draft).expire()
     RunPart(draft).run()
     text = "\n".join([*_head(draft).lines, *draft.write.lines]) + "\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:20]
-    return Emitted(text, digest, draft.captured, dict(draft.names))
+    return Emitted(text, digest_of(text), draft.captured, dict(draft.names))
 
 
 def _head(draft: Draft) -> Writer:

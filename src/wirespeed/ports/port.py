@@ -110,6 +110,11 @@ class Port(Joinable):
         self.rx: list[int] = []
         self.tx: list[int] = []
 
+    @property
+    def kind(self) -> str:
+        """What it is, without its options: the driver's name, behind those of its wrappers."""
+        return self.spec.partition(":")[0]
+
     # Control code calls these, in this order -----------------------------------------------------------
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
@@ -248,13 +253,17 @@ def _stats(rx: list[Queue], tx: list[Queue]) -> PortStats:
 
 
 def port(spec: str) -> Port:
-    """The port that ``spec`` describes: ``kind:what,option=value,...``.
+    """The port that ``spec`` describes: ``kind:what,option=value,...``, wrapped or not (:mod:`wirespeed.ports.wrap`).
 
     Options are those of its driver and those that all ports have (:class:`wirespeed.ports.common.CommonOptions`).
 
     Raises:
         PortError: no such kind, an unknown option or a bad value.
     """
+    if "(" in spec:
+        made: Port | None = import_module("wirespeed.ports.wrap").wrapped(spec)
+        if made is not None:
+            return made
     kind, _, rest = spec.partition(":")
     if kind not in KINDS:
         raise PortError(f"no port is called {kind!r} (in {spec!r}); {nearest(kind, list(KINDS))}")

@@ -31,12 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import add, kernel, le64, load64, multiply, multiply_high, shift_right, signed64, store64
+from wirespeed.hashes.splitmix64 import next_state, word_of
+from wirespeed.jit import add, kernel, le64, load64, multiply, multiply_high, signed64, store64
 from wirespeed.tables.sketch import DATA, Sketch, SketchView
 
-_GOLDEN: int = signed64(0x9E3779B97F4A7C15)
-_FIRST: int = signed64(0xBF58476D1CE4E5B9)
-_SECOND: int = signed64(0x94D049BB133111EB)
 MAX_SIZE: int = 1 << 30
 
 
@@ -50,11 +48,9 @@ class ReservoirView(SketchView):
 
     def random(self) -> int:
         """64 random bits: splitmix64."""
-        state = add(self.state, _GOLDEN)
+        state = next_state(self.state)
         self.state = state
-        word = multiply(state ^ shift_right(state, 30), _FIRST)
-        word = multiply(word ^ shift_right(word, 27), _SECOND)
-        return word ^ shift_right(word, 31)
+        return word_of(state)
 
     def add(self, item: int) -> int:
         """See an item; the place (0 to size - 1) it got in the sample, or -1."""
