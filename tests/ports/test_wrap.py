@@ -95,6 +95,14 @@ def test_a_wrapped_port_is_the_same_to_who_asks(opened):
         made.set_mtu(9000)
 
 
+def test_rules_in_the_text_of_the_wrapped_port(tmp_path):
+    graph = ws.Graph()
+    source_ = ws.port(f"fault(seed=1) pcap:{source(tmp_path, [UDP, TCP, UDP])},match=tcp")
+    graph.add(source_ >> nothing >> ws.port("sink"))
+    report = ws.run(graph)
+    assert (report.sent, report.in_use) == (1, 0)
+
+
 def test_counters_are_the_drivers(opened, worker):
     made = opened("trace(rate=1000) null:size=60,count=10")
     assert len(worker.receive_all(made)) == 10

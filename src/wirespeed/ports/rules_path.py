@@ -180,7 +180,7 @@ def read_fields(address, start, end, tci):
 
 
 @inline
-def _fits(fields, rule):
+def fits(fields, rule):
     """Whether the packet whose fields were read is one of the rule's."""
     different = 0
     for word in range(WORDS):
@@ -215,7 +215,7 @@ def apply_rules(address, cache_address, vector, count):
         unmatched = 1
         for number in range(rules):
             rule = RuleRecord(first + number * RULE_BYTES)
-            if _fits(address + _FIELDS, rule.address):
+            if fits(address + _FIELDS, rule.address):
                 counter = address + _COUNTERS + (rule.slot << 4)
                 store64(counter, load64(counter) + 1)
                 store64(counter + 8, load64(counter + 8) + size)
@@ -245,5 +245,5 @@ def apply_rules(address, cache_address, vector, count):
 
 __all__ = [
     "ABSENT", "COUNT", "DROP", "KERNEL", "MARK", "MAX_RULES", "QUEUE", "TAKE", "RuleRecord", "RuleState", "Table",
-    "apply_rules", "counters_of", "read_fields", "targets_of",
+    "apply_rules", "counters_of", "fits", "read_fields", "targets_of",
 ]  # fmt: skip

@@ -35,6 +35,8 @@ from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.port import port as make_port
 from wirespeed.ports.queue import Queue
+from wirespeed.ports.rss import Rss
+from wirespeed.ports.rules import Action, Rule, RuleCount
 from wirespeed.ports.status import Link
 from wirespeed.sync.rcu import Grace
 
@@ -106,6 +108,10 @@ class Wrapper(Port):
         super().__init__(spec, options)
         self.events = inner.events
         self.rx_queues, self.tx_queues, self.passive = inner.rx_queues, inner.tx_queues, inner.passive
+        self.beside_kernel, self.rss, self.wishes = inner.beside_kernel, inner.rss, inner.wishes
+        for rule in inner.rules:  # what its text says is for who is in the graph
+            self.rules.add("|".join(map(str, rule.matches)), rule.action)
+        self.rules.otherwise = inner.rules.otherwise
         self._memory: Region | None = None
         self._dropped = [(0, 0)]  # by queue, when it was closed
         self._join()
@@ -218,6 +224,15 @@ class Wrapper(Port):
 
     def set_promiscuous(self, on: bool) -> None:
         self.inner.set_promiscuous(on)
+
+    def install(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
+        return self.inner.install(rules, otherwise)
+
+    def rule_counts(self) -> dict[int, RuleCount]:
+        return self.inner.rule_counts()
+
+    def configure_rss(self, rss: Rss) -> bool:
+        return self.inner.configure_rss(rss)
 
 
 def _with(stats: PortStats, rx_dropped: int, tx_dropped: int) -> PortStats:

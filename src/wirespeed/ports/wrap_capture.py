@@ -13,12 +13,13 @@ from wirespeed.errors import PortError
 from wirespeed.mem.region import Region
 from wirespeed.ports import wrap_tee
 from wirespeed.ports.match import Match, parse_matches
-from wirespeed.ports.match_path import Rule, write_rules
 from wirespeed.ports.options import option
 from wirespeed.ports.pcap_format import MAX_CAPTURED
 from wirespeed.ports.pcap_sink import BUFFER, Recipe, Sink
 from wirespeed.ports.port import Port
 from wirespeed.ports.port import port as make_port
+from wirespeed.ports.rules_path import RULE_BYTES, TAKE
+from wirespeed.ports.rules_write import write_rule
 from wirespeed.ports.wrap import Wrapper
 from wirespeed.ports.wrap_tee import RECORD_BYTES, TeeQueue
 
@@ -52,8 +53,9 @@ class Rules:
         """Let the records of :class:`TeeQueue` at these addresses use them."""
         if not self.matches:
             return
-        self.region = Region(len(self.matches) * Rule.SIZE, "wirespeed-rules", huge=False)
-        write_rules(self.region.address, self.matches)
+        self.region = Region(len(self.matches) * RULE_BYTES, "wirespeed-rules", huge=False)
+        for number, match in enumerate(self.matches):
+            write_rule(self.region.address + number * RULE_BYTES, match, TAKE, 0)
         for address in records:
             record = TeeQueue(address)
             record.rules, record.rule_count = self.region.address, len(self.matches)

@@ -3,7 +3,8 @@
 ::
 
     0     counters, the wrapped record, the lane, the rules
-    128   descriptors of the packets of a burst that match, MAX_BURST of 8 bytes
+    128   fields of the packet that is looked at (:mod:`.rules_path`)
+    256   descriptors of the packets of a burst that match, MAX_BURST of 8 bytes
 
 Without a lane it costs a load and a branch a burst. Packets are copied before the driver sends them, so one that the
 driver then has no room for is in the copy too.
@@ -11,12 +12,13 @@ driver then has no room for is in the copy too.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from wirespeed.jit import cold, inline, le64, load64, store64
+from wirespeed.mem.descriptor import META, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import MAX_BURST, Cache
-from wirespeed.ports.match_path import any_matches
 from wirespeed.ports.pcap_write import lay_out
+from wirespeed.ports.rules_path import RULE_BYTES, fits, read_fields
 from wirespeed.ports.wrap import WrapQueue
 
-_CHOSEN = 128
+_FIELDS, _CHOSEN = 128, 256
 
 
 class TeeQueue(WrapQueue):
@@ -46,7 +48,13 @@ def _copy(queue, cache, vector, count):
     chosen = 0
     for i in range(count):
         desc = load64(vector + (i << 3))
-        if any_matches(record.rules, record.rule_count, cells, desc) != 0:
+        start = address_of(cells, desc)
+        tci = CellHeader(header_of(cells, desc)).vlan_tci if desc & META != 0 else 0
+        read_fields(queue + _FIELDS, start, start + length_of(desc), tci)
+        matched = False
+        for number in range(record.rule_count):
+            matched |= fits(queue + _FIELDS, record.rules + number * RULE_BYTES)
+        if matched:
             store64(queue + _CHOSEN + (chosen << 3), desc)
             chosen += 1
     if chosen > 0:
