@@ -35,6 +35,8 @@ class Some(type(port("null:"))):  # type: ignore[misc]
         made = port("null:" + ",".join(f"{name}={value}" for name, value in wishes.items()))
         super().__init__("null:", made.options)
         self.wishes, self.rss, self.offloads = made.wishes, made.rss, offloads
+        for match, action in made.wishes.rules:
+            self.rules.add(match, action)
 
 
 class Open:
