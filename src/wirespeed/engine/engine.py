@@ -37,6 +37,7 @@ from wirespeed.tables.toeplitz import Toeplitz
 from wirespeed.timers.timers import Timers
 
 _REFRESH_S = 0.2
+_SAYS = 3  # of so many, one is said to other processes
 _DRAIN_S = 0.5
 
 
@@ -217,12 +218,16 @@ class Engine(Changing):
         settled = self.memory.in_flight() == 0 and all(worker.ended for worker in workers)
         return settled and busy == [worker.busy for worker in workers]
 
-    def refresh(self) -> None:
-        """Housekeeping of control code; call it several times a second while the graph runs."""
+    def refresh(self, say: bool = True) -> None:
+        """Housekeeping of control code; call it several times a second while the graph runs.
+
+        Args:
+            say: also write down how the ports are, for ``wirespeed ports``.
+        """
         graph = self.graph
         for port in graph.ports:
             port.refresh()
-        if self._status is not None:
+        if self._status is not None and say:
             self._status.write(graph.ports, [graph.number(port) for port in graph.ports])
         self.grace.reclaim()
         busy = self._recompiling is not None and self._recompiling.is_alive()
@@ -268,14 +273,14 @@ class Engine(Changing):
         """Wait until the graph ends, ``seconds`` pass or ``interrupted`` is set; True if it ended by itself."""
         deadline = None if seconds is None else self._started + seconds
         pause = 0.0005
-        next_refresh = time.perf_counter() + _REFRESH_S
+        next_refresh, turn = time.perf_counter() + _REFRESH_S, 0
         while not self.ended:
             now = time.perf_counter()
             if (deadline is not None and now >= deadline) or (interrupted is not None and interrupted.is_set()):
                 return False
             if now >= next_refresh:
-                self.refresh()
-                next_refresh = now + _REFRESH_S
+                self.refresh(say=turn % _SAYS == 0)
+                next_refresh, turn = now + _REFRESH_S, turn + 1
             self.workers.wait(pause if deadline is None else min(pause, deadline - now))
             pause = min(pause * 2, 0.05)
         return True

@@ -13,7 +13,7 @@ References: Documentation/networking/af_xdp.rst; Høiland-Jørgensen et al., "Th
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
@@ -24,7 +24,9 @@ from wirespeed.ports.links import Links
 from wirespeed.ports.netdev import Netdev, facts, hardware, receive_queues, set_mac, set_mtu, within
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
+from wirespeed.ports.rules import KERNEL, TAKE, Action, Rule, RuleCount
 from wirespeed.ports.status import Link
+from wirespeed.ports.xdp_rules import MOST, expressible
 from wirespeed.ports.xsk_receive import receive
 from wirespeed.ports.xsk_rings import BATCH, TX_BYTES, Leg, RxQueue
 from wirespeed.ports.xsk_session import Records, Session, chosen
@@ -60,6 +62,8 @@ class AfXdp(Port):
         self._attendant: Attendant | None = None
         self._session: Session | None = None
         self._before: dict[int, dict[str, int]] = {}  # what the kernel counted for sessions that are over
+        self._rules: tuple[tuple[Rule, ...], Action] | None = None  # that the program carries out
+        self._slots: dict[int, int] = {}
         self._started = False
         self._listener: socket.socket | None = None
 
@@ -114,10 +118,12 @@ class AfXdp(Port):
             session.close()
             raise
         self._session = session
+        if self._rules:
+            self._carry_out(*self._rules, self._slots, self._slots.values())
         self.mac, self.mtu, self.index = device.mac, device.mtu, device.index
         self.offloads = (
             Offload.INTERRUPT
-            | (Offload.FILTER if self._choice.matches else Offload.NONE)
+            | (Offload.FILTER if self._receives else Offload.NONE)
             | (Offload.MULTI_BUFFER if session.segments else Offload.NONE)
             | (Offload.ZERO_COPY if session.zero_copy else Offload.NONE)
             | (Offload.RSS if len(self._queues) > 1 else Offload.NONE)
@@ -223,6 +229,40 @@ class AfXdp(Port):
         if session and session.attachment:
             found["passed_to_kernel"] = session.attachment.passed
         return found
+
+    def install(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
+        """See :meth:`Port.install`: the XDP program takes, drops, counts, and leaves packets to the kernel."""
+        nothing = not rules and otherwise == TAKE
+        if not self._receives or self._choice.matches or not expressible(rules, otherwise):
+            if KERNEL in [otherwise, *(rule.action for rule in rules)]:
+                raise PortError(
+                    f"port {self.spec!r}: packets can be left to the kernel by rules of take, drop, count and kernel, "
+                    f"{MOST} at the most, without match=: leave mark and queue out"
+                )
+            return False
+        slots = {rule.number: self._slots[rule.number] for rule in rules if rule.number in self._slots}
+        free = iter(set(range(MOST)) - set(self._slots.values()) or set(range(MOST)) - set(slots.values()))
+        fresh = {rule.number: next(free) for rule in rules if rule.number not in slots}
+        self._carry_out(rules, otherwise, slots | fresh, fresh.values())
+        self._rules, self._slots = None if nothing else (rules, otherwise), slots | fresh
+        return True
+
+    def _carry_out(
+        self, rules: tuple[Rule, ...], otherwise: Action, slots: dict[int, int], fresh: Iterable[int]
+    ) -> None:
+        session = self._session
+        if session is not None and session.attachment is not None:
+            try:
+                session.attachment.carry_out(rules, otherwise, slots, fresh)
+            except OSError as error:
+                raise PortError(f"port {self.spec!r}: the kernel refuses the rules: {error.strerror}") from None
+
+    def rule_counts(self) -> dict[int, RuleCount]:
+        """What the program's rules have met; anew after the interface was gone."""
+        session = self._session
+        if session is None or session.attachment is None or self._rules is None:
+            return {}
+        return {number: RuleCount(*session.attachment.counted(slot)) for number, slot in self._slots.items()}
 
     def link(self) -> Link:
         """Of the interface; down while it is not there."""

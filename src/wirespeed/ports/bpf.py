@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 1, 2, 3, 5
-_TEST_RUN, _PROG_FD_BY_ID, _INFO_BY_FD, _LINK_CREATE = 10, 13, 15, 28
+_TEST_RUN, _PROG_FD_BY_ID, _INFO_BY_FD, _LINK_CREATE, _LINK_UPDATE = 10, 13, 15, 28, 29
 _XDP, _ATTACH_XDP = 6, 37  # BPF_PROG_TYPE_XDP, BPF_XDP
 ARRAY, PER_CPU_ARRAY, DEVMAP, XSKMAP = 2, 6, 14, 17
 """Kinds of maps."""
@@ -122,6 +122,11 @@ def attach_xdp(program: int, index: int, mode: int) -> int:
         OSError: EBUSY or EEXIST when another program is attached; EOPNOTSUPP when the driver has no native XDP.
     """
     return _bpf(_LINK_CREATE, struct.pack("=IIII48x", program, index, _ATTACH_XDP, mode))
+
+
+def update_link(link: int, program: int) -> None:
+    """Let another program run where a link attaches one."""
+    _bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
 def run_xdp(program: int, frame: bytes, context: bytes = b"") -> tuple[int, bytes]:

@@ -7,12 +7,13 @@ and packets go to the kernel as before. While no socket is entered in its map, i
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wirespeed.errors import PortError
-from wirespeed.ports import bpf, xdp_program
+from wirespeed.ports import bpf, xdp_program, xdp_rules
 from wirespeed.ports.match import Match
 from wirespeed.ports.netdev import Netdev
+from wirespeed.ports.rules import Action, Rule
 from wirespeed.ports.xdp_query import attached
 
 NAME = "wirespeed"
@@ -37,6 +38,7 @@ class Attachment:
     def __init__(self, spec: str, device: Netdev, matches: Sequence[Match], mode: str, queues: int) -> None:
         self.spec, self.queues = spec, queues
         self._fds: list[int] = []
+        self._rules = -1
         self.mode = ""
         self.why_generic = ""
         try:
@@ -90,6 +92,33 @@ class Attachment:
             f"port {self.spec!r}: {name} has another XDP program already, number {other.number}{called}: end what "
             f"attached it, or: sudo ip link set {name} xdp off (see: bpftool prog show id {other.number})"
         )
+
+    def carry_out(
+        self, rules: Sequence[Rule], otherwise: Action, slots: Mapping[int, int], fresh: Iterable[int]
+    ) -> None:
+        """Put a program for these rules in the place of the one there is; no packet comes between the two.
+
+        Args:
+            slots: by a rule's number, where it counts.
+            fresh: slots that begin at 0.
+        """
+        if self._rules < 0:
+            self._rules = self._keep(bpf.create_map(bpf.PER_CPU_ARRAY, 4, 16, xdp_rules.MOST, "ws_rules"))
+        for slot in fresh:
+            bpf.update(self._rules, slot, bytes(16 * bpf.possible_cpus()))
+        code = xdp_rules.make_rules(rules, otherwise, slots, self._sockets, self._counters, self._rules)
+        program = bpf.load_xdp(code, NAME)
+        try:
+            bpf.update_link(self._link, program)
+            self.number, self.instructions = bpf.program_of(program).number, len(code) // 8
+        finally:
+            os.close(program)  # the link holds it
+
+    def counted(self, slot: int) -> tuple[int, int]:
+        """Packets and bytes that the rule with that slot has met."""
+        cpus = bpf.possible_cpus()
+        words = struct.unpack(f"={2 * cpus}Q", bpf.lookup(self._rules, slot, 16 * cpus))
+        return sum(words[::2]), sum(words[1::2])
 
     def enter(self, queue: int, fd: int) -> None:
         """From now on packets of ``queue`` go to the socket ``fd``."""

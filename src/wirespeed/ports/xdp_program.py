@@ -38,27 +38,9 @@ def make(
     def take(code: Assembler) -> None:
         if before:
             before(code)
-        code.load_map(R1, sockets)
-        code.load(4, R2, R6, _RX_QUEUE)
-        code.mov(R3, PASS)
-        code.call(REDIRECT_MAP)
-        code.exit()
+        take_packet(code, sockets)
 
-    def leave(code: Assembler) -> None:
-        code.store(4, R10, -4, 0)
-        code.mov(R2, R10)
-        code.alu("add", R2, -4)
-        code.load_map(R1, counters)
-        code.call(_LOOKUP)
-        code.jump_if("eq", R0, 0, "uncounted")
-        code.load(8, R1, R0)
-        code.alu("add", R1, 1)
-        code.store(8, R0, 0, R1)
-        code.label("uncounted")
-        code.mov(R0, PASS)
-        code.exit()
-
-    return write(matches, take, leave)
+    return write(matches, take, lambda code: leave_packet(code, counters))
 
 
 def write(matches: Sequence[Match], take: Callable[[Assembler], None], leave: Callable[[Assembler], None]) -> bytes:
@@ -72,24 +54,59 @@ def write(matches: Sequence[Match], take: Callable[[Assembler], None], leave: Ca
     if not matches:
         leave(code)
         return code.assemble()
-    code.load(4, R2, R6, _DATA)
-    code.load(4, R3, R6, _DATA_END)
-    code.mov(R7, R2)
-    _need(code, R7, _IP, _PASSED)
-    _tags(code)
+    read_link(code, _PASSED)
     for match in matches:
-        missed = code.fresh("missed")
-        _link(code, match, missed)
-        if match.wants_ip:
-            _ip(code, match, missed)
-        else:
-            code.jump("take")
-        code.label(missed)
+        compare(code, match, "take")
     code.label(_PASSED)
     leave(code)
     code.label("take")
     take(code)
     return code.assemble()
+
+
+def read_link(code: Assembler, short: str) -> None:
+    """Find where headers begin; goes to ``short`` with what is too short to have one. R6 is the context."""
+    code.load(4, R2, R6, _DATA)
+    code.load(4, R3, R6, _DATA_END)
+    code.mov(R7, R2)
+    _need(code, R7, _IP, short)
+    _tags(code)
+
+
+def compare(code: Assembler, match: Match, found: str) -> None:
+    """Go to ``found`` with a packet that matches, and on with one that does not; after :func:`read_link`."""
+    missed = code.fresh("missed")
+    _link(code, match, missed)
+    if match.wants_ip:
+        _ip(code, match, missed, found)
+    else:
+        code.jump(found)
+    code.label(missed)
+
+
+def take_packet(code: Assembler, sockets: int) -> None:
+    """Give the packet to the socket of its queue, if there is one; else the kernel gets it."""
+    code.load_map(R1, sockets)
+    code.load(4, R2, R6, _RX_QUEUE)
+    code.mov(R3, PASS)
+    code.call(REDIRECT_MAP)
+    code.exit()
+
+
+def leave_packet(code: Assembler, counters: int) -> None:
+    """Leave the packet to the kernel, and count it."""
+    code.store(4, R10, -4, 0)
+    code.mov(R2, R10)
+    code.alu("add", R2, -4)
+    code.load_map(R1, counters)
+    code.call(_LOOKUP)
+    code.jump_if("eq", R0, 0, "uncounted")
+    code.load(8, R1, R0)
+    code.alu("add", R1, 1)
+    code.store(8, R0, 0, R1)
+    code.label("uncounted")
+    code.mov(R0, PASS)
+    code.exit()
 
 
 def possible(match: Match) -> bool:
@@ -132,14 +149,14 @@ def _link(code: Assembler, match: Match, missed: str) -> None:
         code.jump_if("ne", R8, match.vlan, missed)
 
 
-def _ip(code: Assembler, match: Match, missed: str) -> None:
+def _ip(code: Assembler, match: Match, missed: str, found: str) -> None:
     for version in match.versions:
         other = code.fresh("other")
         code.jump_if("ne", R9, _net16(version), other)
         (_ipv4 if version == IPV4 else _ipv6)(code, match, missed)
         if match.wants_transport:
             _transport(code, match, missed, 23 if version == IPV4 else 20)
-        code.jump("take")
+        code.jump(found)
         code.label(other)
     code.jump(missed)
 
