@@ -177,7 +177,7 @@ BAD = [
     (unknown_option, PortError, ["'generator:flwos=3' has no option 'flwos'", "did you mean 'flows'?"]),
     (bad_value, PortError, ["'null:size=many'", "size='many' must be a whole number"]),
     (value_out_of_range, PortError, ["'null:size=3'", "size=3 must be 14 to "]),
-    (sink_with_options, PortError, ["'sink:size=3' has no option 'size'", "known: none"]),
+    (sink_with_options, PortError, ["'sink:size=3' has no option 'size'", "known: match, "]),
     (undeclared_door, NodeError, [at("undeclared", 3), "returns 'dsn', which it does not declare", "mean 'dns'?"]),
     (computed_door, NodeError, [at("computed", 2), "only known at run time", "as a string literal"]),
     (looked_up_door, NodeError, [at("looked_up", 2), "'DOORS[pkt.length & 1]'", "as a string literal"]),

@@ -170,8 +170,7 @@ class Engine(Changing):
         """Of a queue, or of a stage's record: worker ``index``'s."""
         if key[0] != "stage":
             return self.queues[key[0], key[1]][index]
-        stages = {stage.name: stage for stage in key[1].software.stages}
-        stage = stages.get(key[2])
+        stage = {stage.name: stage for stage in key[1].software.stages}.get(key[2])
         return stage.address + index * stage.stride if stage else 0
 
     # Running ---------------------------------------------------------------------------------------------
@@ -221,8 +220,7 @@ class Engine(Changing):
     def refresh(self, say: bool = True) -> None:
         """Housekeeping of control code; call it several times a second while the graph runs.
 
-        Args:
-            say: also write down how the ports are, for ``wirespeed ports``.
+        With ``say``, also write down how the ports are, for ``wirespeed ports``.
         """
         graph = self.graph
         for port in graph.ports:
