@@ -197,7 +197,7 @@ def post_general(queue, cache, got):  # type: ignore[no-untyped-def]
     source = taken(stack, got)
     for i in range(got):
         slot = next_slot(record)
-        desc = load64(source - (i << 3)) + HEADER
+        desc = load64(source - (i << 3))
         store64(record.held + (slot << 3), desc)
         give(record, record.given, slot, address_of(stack.cells, desc) - HEADER, ROOM | (WRITE << 32), 0)
         record.given += 1

@@ -73,7 +73,7 @@ def receive_run(record, cells, vector, room):  # type: ignore[no-untyped-def]
             break
         if length < SHORTEST or length > LONGEST:
             break
-        if is_odd(address_of(cells, desc), odd):
+        if odd != 0 and is_odd(address_of(cells, desc), odd):
             break
         store64(vector + (got << 3), desc | (length << 48))
         total += length
@@ -93,7 +93,7 @@ def post_run(record, stack, got):  # type: ignore[no-untyped-def]
     first = record.given
     for i in range(got - 1, -1, -1):
         slot = (first + i) & mask
-        desc = load64(source - (i << 3)) + HEADER
+        desc = load64(source - (i << 3))
         store64(held + (slot << 3), desc)
         store64(ring + (slot << 4), address_of(cells, desc) - HEADER)
         word = ROOM | (slot << 32) | ((available(record, first + i) | WRITE) << 48)

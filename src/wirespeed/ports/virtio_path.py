@@ -1,8 +1,8 @@
 """virtio_user's packet path: bursts into and out of a virtqueue, in whichever layout was agreed on.
 
-A cell that is given to the device belongs to this driver until the device has used it; there is no copy. Received: the
-virtio-net header and the packet after it share a cache line, so that a node that looks at addresses and ports touches
-no other. Sent: the header goes before the data. What is ordinary goes through the loops of
+A cell that is given to the device belongs to this driver until the device has used it; there is no copy. The virtio-net
+header goes right before the data, received or sent, and the data begins a cache line: the device, who copies, is the
+slower side, and copies to an unaligned place take it half as long again (docs/design/0017). What is ordinary goes through the loops of
 :mod:`~wirespeed.ports.virtio_split` and :mod:`~wirespeed.ports.virtio_packed`; what is not, one by one through
 :mod:`~wirespeed.ports.virtio_general`.
 

@@ -64,7 +64,7 @@ def receive_run(record, cells, vector, room):  # type: ignore[no-untyped-def]
         desc = load64(held + (slot << 3))
         if (word & 0xFFFF_FFFF) != slot or length < SHORTEST or length > LONGEST:
             break
-        if is_odd(address_of(cells, desc), odd):
+        if odd != 0 and is_odd(address_of(cells, desc), odd):
             break
         store64(vector + (got << 3), desc | (length << 48))
         total += length
@@ -85,7 +85,7 @@ def post_run(record, stack, got):  # type: ignore[no-untyped-def]
     first = record.given
     for i in range(got):
         slot = (first + i) & mask
-        desc = load64(source - (i << 3)) + HEADER
+        desc = load64(source - (i << 3))
         store64(table + (slot << 4), address_of(cells, desc) - HEADER)
         store64(held + (slot << 3), desc)
     record.given = first + got
