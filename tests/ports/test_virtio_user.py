@@ -195,7 +195,7 @@ def live(port: Any) -> bool:
 
 def test_what_is_said(pool, path, back_end):
     other = back_end()
-    with opened(pool, f"virtio_user:{path}") as port:
+    with opened(pool, f"virtio_user:{path},offloads=yes") as port:
         assert port.link().up
         assert port.mac == 0x020304050607
         assert port.mtu == 1400
@@ -229,11 +229,16 @@ def test_what_is_said(pool, path, back_end):
     ("options", "absent", "layout"),
     [
         ("packed=no", Feature.RING_PACKED, "split"),
-        ("mergeable=no", Feature.MRG_RXBUF | Feature.GUEST_TSO4, "packed"),
+        ("mergeable=no,offloads=yes", Feature.MRG_RXBUF | Feature.GUEST_TSO4, "packed"),
+        ("mtu=1500", Feature.MRG_RXBUF | Feature.CSUM, "packed"),
         ("indirect=no", Feature.INDIRECT_DESC, "packed"),
         ("in_order=no", Feature.IN_ORDER, "packed"),
         ("event_index=no", Feature.EVENT_IDX, "packed"),
-        ("offloads=no", Feature.CSUM | Feature.GUEST_CSUM | Feature.HOST_TSO4 | Feature.GUEST_TSO4, "packed"),
+        (
+            "offloads=no,mergeable=yes",
+            Feature.CSUM | Feature.GUEST_CSUM | Feature.HOST_TSO4 | Feature.GUEST_TSO4,
+            "packed",
+        ),
     ],
 )
 def test_options_leave_features_out(pool, path, back_end, options, absent, layout):
@@ -408,6 +413,7 @@ def test_nothing_is_left(pool, worker, path, back_end, open_files):
     [
         ("role=master", "must be client or server"),
         ("packed=maybe", "must be auto, yes or no"),
+        ("mergeable=perhaps", "must be auto, yes or no"),
         ("queues=0", "must be 1 to 64"),
         ("queues=65", "must be 1 to 64"),
         ("size=8", "must be a power of two, 16 to 32768"),

@@ -30,6 +30,7 @@ _MODES = {
     EVENT_IDX: Feature.EVENT_IDX, IN_ORDER: Feature.IN_ORDER, CHECKSUM: Feature.CSUM,
     SEGMENTATION: Feature.HOST_TSO4, OFFLOADS: Feature.GUEST_CSUM,
 }  # fmt: skip
+_LARGEST_MTU = ROOM - HEADER - 14  # of a packet that one buffer takes
 _NAMES = {
     "mergeable": Feature.MRG_RXBUF, "indirect": Feature.INDIRECT_DESC, "in order": Feature.IN_ORDER,
     "event index": Feature.EVENT_IDX, "checksums": Feature.CSUM, "segmentation": Feature.HOST_TSO4,
@@ -45,29 +46,33 @@ class VirtioUserOptions:
     queues: int = option(1, "queue pairs (1 to 64)")
     size: int = option(256, "entries of each ring, a power of two (16 to 32768)")
     packed: str = option("auto", "packed rings: auto, yes or no")
-    mergeable: bool = option(True, "receive packets that take several buffers")
+    mergeable: str = option(
+        "auto", "receive packets that take several buffers: auto (if mtu or offloads need it), yes, no"
+    )
     indirect: bool = option(True, "send chains by indirect descriptors")
     in_order: bool = option(True, "agree on buffers being used in order, if offered")
     event_index: bool = option(False, "say from which buffer on notifications are wanted, not only whether")
-    offloads: bool = option(True, "leave checksums and segmentation to whoever is last")
+    offloads: bool = option(False, "leave checksums and segmentation to whoever is last; else they are done here")
     mac: str = option("", "our Ethernet address; the other side's choice, or a random one, if not given")
-    mtu: int = option(1500, "bytes (68 to 65521); above 1574 it needs mergeable=yes")
+    mtu: int = option(1500, "bytes (68 to 65521); above 1574 it takes several buffers")
 
 
 def wish(options: VirtioUserOptions, pairs: int) -> Wish:
     """What the options ask for."""
+    needed = options.offloads or options.mtu > _LARGEST_MTU
+    mergeable = options.mergeable == "yes" or (options.mergeable == "auto" and needed)
     must = Feature.VERSION_1
     may = Feature(0)
     if options.packed == "yes":
         must |= Feature.RING_PACKED
     for wanted, feature in (
         (options.packed == "auto", Feature.RING_PACKED),
-        (options.mergeable, Feature.MRG_RXBUF),
+        (mergeable, Feature.MRG_RXBUF),
         (options.indirect, Feature.INDIRECT_DESC),
         (options.in_order, Feature.IN_ORDER),
         (options.event_index, Feature.EVENT_IDX),
         (options.offloads, Feature.CSUM | Feature.GUEST_CSUM | _HOST_SEGMENTATION),
-        (options.offloads and options.mergeable, _GUEST_SEGMENTATION),
+        (options.offloads and mergeable, _GUEST_SEGMENTATION),
     ):
         if wanted:
             may |= feature
@@ -112,10 +117,11 @@ def check(spec: str, options: VirtioUserOptions) -> None:
         raise PortError(f"port {spec!r}: size={options.size} must be a power of two, 16 to {LARGEST}")
     if not 68 <= options.mtu <= 65521:
         raise PortError(f"port {spec!r}: mtu={options.mtu} must be 68 to 65521 bytes")
-    largest = ROOM - HEADER - 14
-    if options.mtu > largest and not options.mergeable:
+    if options.mergeable not in ("auto", "yes", "no"):
+        raise PortError(f"port {spec!r}: mergeable={options.mergeable!r} must be auto, yes or no")
+    if options.mtu > _LARGEST_MTU and options.mergeable == "no":
         raise PortError(
-            f"port {spec!r}: mtu={options.mtu} is more than the {largest} bytes of one cell: say mergeable=yes"
+            f"port {spec!r}: mtu={options.mtu} is more than the {_LARGEST_MTU} bytes of one cell: say mergeable=yes"
         )
 
 

@@ -7,7 +7,7 @@ is stored last of all, so that the device finds the whole burst and not its begi
 Reference: virtio 1.2 section 2.8.
 """
 
-from wirespeed.jit import inline, load64, load_acquire, store32, store64, store_release
+from wirespeed.jit import inline, load64, load_acquire, store64, store_release
 from wirespeed.mem.descriptor import FLAGS, ROOM, address_of, length_of, offset_of
 from wirespeed.mem.pool import taken
 from wirespeed.ports.virtio_record import (
@@ -18,6 +18,7 @@ from wirespeed.ports.virtio_record import (
     LONGEST,
     SHORTEST,
     blame,
+    clear,
     generalize,
     is_odd,
     oddities,
@@ -117,8 +118,7 @@ def transmit_run(record, cells, vector, room):  # type: ignore[no-untyped-def]
         slot = (first + sent) & mask
         length = length_of(desc)
         header = address_of(cells, desc) - HEADER
-        store64(header, 0)
-        store32(header + 8, 0)
+        clear(header)
         store64(held + (slot << 3), desc)
         store64(ring + (slot << 4), header)
         word = (length + HEADER) | (slot << 32) | (available(record, first + sent) << 48)

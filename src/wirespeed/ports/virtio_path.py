@@ -2,10 +2,10 @@
 
 A cell that is given to the device belongs to this driver until the device has used it; there is no copy. The virtio-net
 header goes right before the data, received or sent, and the data begins a cache line: the device, who copies, is the
-slower side, and copies to an unaligned place take it half as long again (docs/design/0017). What is ordinary goes through the loops of
-:mod:`~wirespeed.ports.virtio_split` and :mod:`~wirespeed.ports.virtio_packed`; what is not, one by one through
-:mod:`~wirespeed.ports.virtio_general`.
+slower side, and copies to an unaligned place take it half as long again (docs/design/0017).
 
+What is ordinary goes through the loops of :mod:`~wirespeed.ports.virtio_split` and
+:mod:`~wirespeed.ports.virtio_packed`; what is not, one by one through :mod:`~wirespeed.ports.virtio_general`.
 Cells that the device has sent are fetched back in bulk, once half of the ring is out; notifications are asked for only
 while a worker sleeps, and given only if the device asked for them, once a burst.
 """

@@ -25,7 +25,20 @@ References: virtio 1.2 sections 2.7, 2.8.
 
 import struct
 
-from wirespeed.jit import cold, fence, fill, inline, le64, load16, load32, load64, store16, store64, write_bytes
+from wirespeed.jit import (
+    cold,
+    fence,
+    fill,
+    inline,
+    le64,
+    load16,
+    load32,
+    load64,
+    store16,
+    store32,
+    store64,
+    write_bytes,
+)
 from wirespeed.jit.libc import write
 from wirespeed.mem.descriptor import CELL_HEADER, ROOM
 from wirespeed.ports.queue import Queue
@@ -224,6 +237,14 @@ def notify(queue, before, after):  # type: ignore[no-untyped-def]
 
 
 @inline
+def clear(header):  # type: ignore[no-untyped-def]
+    """Make a header to send say nothing. Where it does already, its line may stay in the device's cache, too."""
+    if load64(header) != 0 or load32(header + 8) != 0:
+        store64(header, 0)
+        store32(header + 8, 0)
+
+
+@inline
 def oddities(record):  # type: ignore[no-untyped-def]
     """What :func:`is_odd` looks at in a header: masks of its offloads and, above, of its number of buffers."""
     mask = 0
@@ -250,6 +271,6 @@ def held_at(record, slot):  # type: ignore[no-untyped-def]
 __all__ = [
     "CHECKSUM", "DISORDER", "EVENT_IDX", "FAULTS", "HEADER", "INDIRECT_TABLES", "IN_ORDER", "JUMPED", "LARGEST",
     "LEAST_OFFSET", "LENGTH", "LONGEST", "MERGE", "NOT_HELD", "OFFLOADS", "PACKED", "SEGMENTATION", "SHORTEST",
-    "SPREAD", "UNKNOWN", "VirtioQueue", "blame", "format_queue", "generalize", "held_at", "is_odd", "notify",
+    "SPREAD", "UNKNOWN", "VirtioQueue", "blame", "clear", "format_queue", "generalize", "held_at", "is_odd", "notify",
     "oddities", "private_bytes", "reset_queue", "scratch_of", "shared_bytes", "table_of",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ the available ring's entries are never dirtied. What the device may write is loa
 Reference: virtio 1.2 section 2.7.
 """
 
-from wirespeed.jit import inline, load32, load64, load_acquire32, store16, store32, store64, store_release16
+from wirespeed.jit import inline, load32, load64, load_acquire32, store16, store64, store_release16
 from wirespeed.mem.descriptor import FLAGS, address_of, length_of, offset_of
 from wirespeed.mem.pool import taken
 from wirespeed.ports.virtio_record import (
@@ -18,6 +18,7 @@ from wirespeed.ports.virtio_record import (
     LONGEST,
     SHORTEST,
     blame,
+    clear,
     generalize,
     is_odd,
     oddities,
@@ -108,8 +109,7 @@ def transmit_run(record, cells, vector, room):  # type: ignore[no-untyped-def]
         slot = (first + sent) & mask
         length = length_of(desc)
         header = address_of(cells, desc) - HEADER
-        store64(header, 0)
-        store32(header + 8, 0)
+        clear(header)
         store64(table + (slot << 4), header)
         store64(table + (slot << 4) + 8, length + HEADER)
         store64(held + (slot << 3), desc)
