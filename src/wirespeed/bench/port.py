@@ -18,6 +18,7 @@ DRIVERS: dict[str, str] = {
     "generator": "wirespeed.bench.port_generator",
     "tap": "wirespeed.bench.port_tap",
     "vhost_user": "wirespeed.bench.port_vhost_user",
+    "virtio_user": "wirespeed.bench.port_virtio_user",
     "pcap": "wirespeed.bench.port_pcap",
 }
 """Each driver with a bench, and the module whose ``rows(settings, tell)`` measures it."""
