@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from topology import SOURCE, WHY_NOT, Host, eventually
+from topology import CONFIG, SOURCE, WHY_NOT, Host, Router, eventually
 
 import wirespeed as ws
 from wirespeed.apps.measure import Tester
@@ -238,3 +238,24 @@ def test_the_command_measures_a_bridge(bench):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["sent"] == said["received"] > 0
+
+
+@needs_spaces
+def test_a_wirespeed_router_between_two_namespaces(network, tmp_path):
+    """A router of ours in a process of its own, real hosts' kernels answering for their addresses at both ends."""
+    text = CONFIG.format(left=network.spec("left"), right=network.spec("right"))
+    router = Router(tmp_path, text, "--json")
+    try:
+        network.left.run("ping", "-n", "-c", "1", "-w", "30", "10.2.0.2")  # both neighbours are known from here on
+        mac = network.middle.run("cat", "/sys/class/net/left/address").strip()
+        source = Generator.from_options(
+            stamp=True, size=128, flows=20, dmac=mac, src="10.1.0.2", dst="10.2.0.2", sport="40000-40019"
+        )
+        ends = [f"af_packet:eth0,netns={host.name}" for host in (network.left, network.right)]
+        with Tester(source, *ends) as tester:
+            trial = tester.trial(rate=1000, seconds=0.5, settle=10)
+        assert (trial.lost, trial.duplicates, trial.reordered) == (0, 0, 0)
+        assert trial.sent == trial.received > 0
+    finally:
+        router.stop()
+    assert router.report()["nodes"]["ipv4_rewrite"]["outputs"][""] >= trial.sent
