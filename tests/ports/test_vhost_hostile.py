@@ -376,6 +376,14 @@ def test_only_eventfds_notify(connect, device, worker, kind) -> None:
     works(connect, device, worker)
 
 
+def test_a_notification_that_would_block(connect, device, worker) -> None:
+    guest = connect().start()
+    os.eventfd_write(guest.rings[0].call, 2**64 - 2)
+    device.refresh()
+    eventually(lambda: "has filled the counter" in said(device), "the refusal")
+    works(connect, device, worker)
+
+
 def test_memory_is_a_file(connect, device, worker) -> None:
     guest = connect()
     guest.agree()

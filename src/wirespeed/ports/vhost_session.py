@@ -11,13 +11,12 @@ Reference: vhost-user specification, "Ring states", "Multiple queue support", "F
 """
 
 import contextlib
-import fcntl
 import os
 import select
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wirespeed.jit import load16, store16, store_release
+from wirespeed.jit import store_release
 from wirespeed.ports.vhost_channel import Channel, close_all
 from wirespeed.ports.vhost_memory import GuestMemory
 from wirespeed.ports.vhost_messages import (
@@ -35,38 +34,16 @@ from wirespeed.ports.vhost_messages import (
     unpack_u64,
     unpack_vring_fd,
 )
-from wirespeed.ports.vhost_queue import bind
 from wirespeed.ports.vhost_ring import (
-    CHECKSUM,
-    EVENT_IDX,
-    HEADERS,
-    IN_ORDER,
-    INDIRECT_TABLES,
-    MERGE,
     MOST_REGIONS,
     OFF,
-    PACKED,
-    SPLIT,
-    TSO4,
-    TSO6,
-    USO,
     VhostRing,
 )
-from wirespeed.ports.virtio_features import Feature, ProtocolFeature, header_bytes, names
+from wirespeed.ports.vhost_vring import Vring, copy_eventfd, start, writable
+from wirespeed.ports.virtio_features import Feature, ProtocolFeature, names
 from wirespeed.ports.vring import (
-    EVENTS_OFF,
     LARGEST_PACKED,
-    NO_NOTIFY,
-    available_bytes,
-    split_descriptors_bytes,
-    used_bytes,
 )
-
-_MODES = {
-    Feature.MRG_RXBUF: MERGE, Feature.INDIRECT_DESC: INDIRECT_TABLES, Feature.EVENT_IDX: EVENT_IDX,
-    Feature.IN_ORDER: IN_ORDER, Feature.CSUM: HEADERS, Feature.GUEST_CSUM: CHECKSUM, Feature.GUEST_TSO4: TSO4,
-    Feature.GUEST_TSO6: TSO6, Feature.GUEST_USO4: USO,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,20 +60,6 @@ class Offer:
     """For each receive queue what it sleeps on; queue pair p belongs to number p modulo how many there are."""
     bells: list[int]
     """For each of them an eventfd in it that rouses the worker."""
-
-
-@dataclass
-class Vring:
-    """What the front end has said about one ring."""
-
-    record: VhostRing
-    entries: int = 0
-    base: int = 0
-    address: VringAddress | None = None
-    started: bool = False
-    enabled: bool = False
-    fds: dict[int, int] = field(default_factory=dict)
-    """Our copies of its eventfds, by the request that brought them."""
 
 
 class Session:
@@ -263,7 +226,7 @@ class Session:
         self.stop([vring])
         self._drop_fd(vring, message.request)
         if present:
-            vring.fds[message.request] = _copy_eventfd(message.fds[0])
+            vring.fds[message.request] = copy_eventfd(message.fds[0])
         if message.request == Request.SET_VRING_KICK:
             vring.started, vring.record.fault = True, 0
             self._listen(vring, True)
@@ -319,7 +282,9 @@ class Session:
             on = vring.enabled or not self.features & Feature.PROTOCOL_FEATURES
             whole = vring.entries and vring.address and self.memory.regions
             if vring.started and on and whole and vring.record.live == OFF and not vring.record.fault:
-                self._start(number, vring)
+                start(vring, self.features, self.memory, self.offer.regions, bool(number & 1))
+                if self.offer.bells and number & 1:
+                    os.eventfd_write(self.offer.bells[number // 2 % len(self.offer.bells)], 1)
         if self.live != before:
             self._changed()
 
@@ -327,44 +292,6 @@ class Session:
     def live(self) -> list[int]:
         """Numbers of the rings that run."""
         return [number for number, vring in enumerate(self.vrings) if vring.record.live != OFF]
-
-    def _start(self, number: int, vring: Vring) -> None:
-        record, entries, said = vring.record, vring.entries, vring.address
-        packed = bool(self.features & Feature.RING_PACKED)
-        assert said is not None
-        if packed:
-            sizes = ((said.descriptors, 16 * entries, 16), (said.available, 4, 4), (said.used, 4, 4))
-        elif entries & (entries - 1):
-            raise VhostError(f"a split ring of {entries} entries: it must be a power of two")
-        else:
-            sizes = (
-                (said.descriptors, int(split_descriptors_bytes(entries)), 16),
-                (said.available, int(available_bytes(entries)), 2),
-                (said.used, int(used_bytes(entries)), 4),
-            )
-        record.descriptors, record.driver, record.device = (self.memory.address_of(*part) for part in sizes)
-        record.size = entries
-        record.header = header_bytes(self.features)
-        record.mode = sum(mode for feature, mode in _MODES.items() if self.features & feature)
-        record.regions = self.offer.regions
-        record.call = vring.fds.get(Request.SET_VRING_CALL, -1)
-        record.low = record.high = record.delta = record.lock = record.ready = 0
-        bind(record, PACKED if packed else SPLIT, bool(number & 1))
-        self._place(record, vring, packed)
-        store_release(record.address, PACKED if packed else SPLIT)
-        if self.offer.bells and number & 1:
-            os.eventfd_write(self.offer.bells[number // 2 % len(self.offer.bells)], 1)
-
-    def _place(self, record: VhostRing, vring: Vring, packed: bool) -> None:
-        """Where in the ring we are; and that we look by ourselves, so the guest need not kick."""
-        if packed:
-            record.next, record.wrap = vring.base & 0x7FFF, vring.base >> 15 & 1
-            if record.next >= record.size:
-                raise VhostError(f"position {record.next} in a ring of {record.size} entries")
-            store16(record.device + 2, EVENTS_OFF)
-            return
-        record.next = load16(record.device + 2)  # the base, unless a back end before us died in between
-        store16(record.device, 0 if self.features & Feature.EVENT_IDX else NO_NOTIFY)
 
     def stop(self, vrings: list[Vring]) -> None:
         """Take rings off the air and wait until no worker is inside; they may start again where they were."""
@@ -413,6 +340,17 @@ class Session:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_write(fd, 1)
 
+    def unblock(self) -> bool:
+        """Whether a descriptor that workers notify by is full: the next notification would block if the front end made
+        it so. It is emptied, which also frees a worker that is held up already."""
+        found = False
+        for vring in self.vrings:
+            fd = vring.fds.get(Request.SET_VRING_CALL, -1)
+            if fd >= 0 and not writable(fd):
+                os.eventfd_read(fd)
+                found = True
+        return found
+
     def close(self) -> None:
         """End the session: rings off, memory unmapped, descriptors closed."""
         self._stop_for_good(self.vrings)
@@ -421,23 +359,6 @@ class Session:
         self.memory.close()
         self.memory.write_table(self.offer.regions)
         self.channel.close()
-
-
-def _copy_eventfd(fd: int) -> int:
-    """Our own descriptor of an eventfd that never blocks us; anything else could.
-
-    Raises:
-        VhostError: it is no eventfd.
-    """
-    try:
-        kind = os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:
-        kind = "nothing"
-    if kind != "anon_inode:[eventfd]":
-        raise VhostError(f"a descriptor of {kind} to notify by, not of an eventfd")
-    copy = os.dup(fd)
-    fcntl.fcntl(copy, fcntl.F_SETFL, fcntl.fcntl(copy, fcntl.F_GETFL) | os.O_NONBLOCK)
-    return copy
 
 
 _REQUESTS: dict[int, tuple[int, Callable[[Session, Message], bytes | None]]] = {

@@ -312,14 +312,17 @@ class VhostUser(Port):
     # What users ask --------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """See whether the front end has taken memory away that workers use."""
-        session = self.session
-        if session is not None and self._attendant is not None and session.memory.lost:
-            self._attendant.call(self._look_for_losses)
+        """See whether the front end does what no message says: takes memory away, or has our notifications block."""
+        if self.session is not None and self._attendant is not None:
+            self._attendant.call(self._look)
 
-    def _look_for_losses(self) -> None:
-        if self.session is not None and self.session.memory.lost:
+    def _look(self) -> None:
+        if self.session is None:
+            return
+        if self.session.memory.lost:
             self._end("refused", "the front end has truncated the memory that it shares")
+        elif self.session.unblock():
+            self._end("refused", "the front end has filled the counter that it is notified by")
 
     def link(self) -> Link:
         """Up while the guest's driver works its rings."""
