@@ -211,7 +211,7 @@ class Memif(Port):
 
     def parted(self, session: Session, kind: str, reason: str) -> None:
         """The connection is over: workers off the memory first, then unmap it."""
-        self._up = False
+        joined, self._up = self._up, False
         for queue in (*self.rx, *self.tx):
             MemifQueue(queue).live = 0
         session.unblock()
@@ -226,9 +226,12 @@ class Memif(Port):
             self._stuck.append(session)
             self.events.say("error", str(error))
         self._session = None
-        self._why_down = reason
+        if not joined and kind == "disconnected":  # it never was connected
+            kind, reason = "refused", f"by the peer: {reason}"
         self.refusals += kind == "refused"
-        self.events.say(kind, reason)
+        if joined or reason != self._why_down:  # a client that asks again and again says so once
+            self.events.say(kind, reason)
+        self._why_down = reason
         if self.client and not self._closing:
             assert self._attendant is not None
             self._attendant.after(_RETRY_S, self._ask)

@@ -9,7 +9,18 @@ Most packets are one slot in the region that the one before was in, and fit a ce
 """
 # mypy: no-warn-return-any
 
-from wirespeed.jit import cold, copy, inline, load64, load_relaxed, prefetch, shift_right, store64, store_release16
+from wirespeed.jit import (
+    cold,
+    copy,
+    inline,
+    load64,
+    load_relaxed,
+    prefetch,
+    shift_right,
+    store16,
+    store64,
+    store_release16,
+)
 from wirespeed.mem.buffer import LONGEST, chain_of
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, take, taken, untake
@@ -80,6 +91,16 @@ def _give_back(record, begun, position):  # type: ignore[no-untyped-def]
 
 
 @cold
+def _give_back_chain(record, begun, pieces):  # type: ignore[no-untyped-def]
+    """:func:`_give_back` of a packet of several slots, their flags taken off: DPDK's client never does that, and would
+    send the next packet that lies in one of them as the beginning of a chain."""
+    if pieces > 1:
+        for at in range(begun, begun + pieces):
+            store16(record.slots + ((at & record.mask) << 4), 0)
+    _give_back(record, begun, begun + pieces)
+
+
+@cold
 def _receive_any(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     """Packets of several slots or cells, short ones, and those in another region."""
     record = MemifQueue(queue)
@@ -95,14 +116,14 @@ def _receive_any(queue, cache, vector, room):  # type: ignore[no-untyped-def]
             length += load64(queue + PIECES_AT + (i << 4) + 8)
         if pieces > PIECES or length < _ETHERNET or length > LONGEST:
             record.errors += 1
-            _give_back(record, begun, begun + pieces)
+            _give_back_chain(record, begun, pieces)
             continue
         desc = chain_of(stack, length)
         if desc == 0:
             break
         _scatter(stack.cells, desc, queue + PIECES_AT, pieces)
         store64(vector + (done << 3), desc)
-        _give_back(record, begun, begun + pieces)
+        _give_back_chain(record, begun, pieces)
         total += length
         done += 1
     if done != 0:
