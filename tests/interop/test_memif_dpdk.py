@@ -174,7 +174,7 @@ def test_the_peer_is_killed_again_and_again(role: str, open_files: Any) -> None:
                 os.kill(peer.pid, signal.SIGKILL)
                 eventually(lambda turn=turn: _times(ours, "disconnected") > turn, "the end to be seen")
             assert _times(ours, "connected") == _times(ours, "disconnected") == turn + 1, ours.events.since()
-            eventually(lambda: open_files() <= files, "descriptors to be closed")
+            eventually(lambda most=files: open_files() <= most, "descriptors to be closed")
         with open("/proc/self/maps") as maps:
             assert "memif_region" not in maps.read()
     finally:

@@ -292,7 +292,7 @@ def test_the_server_comes_back(pool: Pool, worker: Any, path: str, open_files: A
                 assert worker.packet_list(client) == [frame(60, turn)]
             eventually(lambda: not client.link().up, "the client to notice")
             before = before or open_files()
-            eventually(lambda: open_files() <= before, "descriptors to be closed")
+            eventually(lambda most=before: open_files() <= most, "descriptors to be closed")
 
 
 def test_nothing_is_left_behind(pool: Pool, path: str, open_files: Any) -> None:

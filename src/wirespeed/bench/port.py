@@ -16,6 +16,7 @@ DRIVERS: dict[str, str] = {
     "af_packet": "wirespeed.bench.port_af_packet",
     "af_xdp": "wirespeed.bench.port_af_xdp",
     "generator": "wirespeed.bench.port_generator",
+    "memif": "wirespeed.bench.port_memif",
     "tap": "wirespeed.bench.port_tap",
     "vhost_user": "wirespeed.bench.port_vhost_user",
     "virtio_user": "wirespeed.bench.port_virtio_user",
