@@ -421,7 +421,11 @@ def test_pace_is_what_the_clock_says(pool, worker):
     by_hand = (200 - record.burst) * tsc_hz() / (record.sent - record.begun)
     assert pace.achieved == pytest.approx(by_hand)
     assert pace.error_ppm == pytest.approx((by_hand / 20_000 - 1) * 1e6)
+    assert made.extended() == {"target_rate": 20_000, "achieved_rate": round(by_hand), "missed": pace.missed}
+    assert made.facts()["packets"] == "1,024 of 64 bytes"
+    assert made.facts()["stamped streams"] == "none"
     made.close()
+    assert made.pace() == pace
 
 
 def test_seconds(pool, worker):

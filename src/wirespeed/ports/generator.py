@@ -210,6 +210,17 @@ class Generator(Port):
         self._active = []
         self._memory.close()
 
+    def facts(self) -> dict[str, str]:
+        """What is written down, and where."""
+        rows = sum((GeneratorQueue(a).end - GeneratorQueue(a).first) // self._width for a in self._active)
+        numbers = ", ".join(str(part.stream) for part in self.parts if part.shape.stamp) or "none"
+        return {"packets": f"{rows:,} of {self._width} bytes", "pages": self._memory.kind, "stamped streams": numbers}
+
+    def extended(self) -> dict[str, int]:
+        """How fast it was in its last round, and what it could not make up for."""
+        pace = self.pace()
+        return {"target_rate": round(pace.target), "achieved_rate": round(pace.achieved), "missed": pace.missed}
+
     # While it runs --------------------------------------------------------------------------------------
 
     @property
