@@ -195,7 +195,7 @@ def live(port: Any) -> bool:
 
 def test_what_is_said(pool, path, back_end):
     other = back_end()
-    with opened(pool, f"virtio_user:{path},offloads=yes") as port:
+    with opened(pool, f"virtio_user:{path},offloads=yes,packed=auto") as port:
         assert port.link().up
         assert port.mac == 0x020304050607
         assert port.mtu == 1400
@@ -243,7 +243,8 @@ def test_what_is_said(pool, path, back_end):
 )
 def test_options_leave_features_out(pool, path, back_end, options, absent, layout):
     other = back_end()
-    with opened(pool, f"virtio_user:{path},{options}") as port:
+    packed = "" if "packed" in options else ",packed=auto"
+    with opened(pool, f"virtio_user:{path},{options}{packed}") as port:
         assert other.agreed & absent == 0
         assert port.facts()["layout"] == layout
 

@@ -45,7 +45,7 @@ class VirtioUserOptions:
     role: str = option("client", "client: connect to the socket; server: make it and wait")
     queues: int = option(1, "queue pairs (1 to 64)")
     size: int = option(256, "entries of each ring, a power of two (16 to 32768)")
-    packed: str = option("auto", "packed rings: auto, yes or no")
+    packed: str = option("no", "packed rings: auto (if offered), yes or no")
     mergeable: str = option(
         "auto", "receive packets that take several buffers: auto (if mtu or offloads need it), yes, no"
     )
