@@ -8,11 +8,19 @@ from wirespeed.graph.layout import MAX_WHEELS, binding
 from wirespeed.graph.node import Node
 from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
 from wirespeed.graph.source import number_doors, plain
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
 from wirespeed.ports.software import Stage
 from wirespeed.timers.timers import Timers
 from wirespeed.wire.header import Header
 from wirespeed.wire.parse import LEVEL
+
+_WRITTEN = {
+    "gso_size": Offload.HANDED_ON,
+    "checksum_state": Offload.TX_CHECKSUM,
+    "vlan_tci": Offload.VLAN_INSERT,
+}
+"""What a node asks for that names such a field of the header line."""
 
 
 class Writer:
@@ -40,6 +48,7 @@ class Draft:
         used: the doors that each node can leave by.
         alone: there is one worker; nothing is handed over.
         profile: the loop measures each place.
+        asked: what packets may ask of the port that sends them: some source or node may write it in the header line.
         marks: some node uses ``pkt.mark``, which then travels beside the descriptor.
         timers: the functions that the callbacks of each set of timers became, by the name of that state.
     """
@@ -54,6 +63,7 @@ class Draft:
         self.alone = plan.workers == 1
         self.profile = plan.shape == PROFILE
         self.marks = False
+        self.asked = Offload.NONE
         self.timers: dict[str, list[str]] = {}
         self.read_nodes()
 
@@ -71,6 +81,11 @@ class Draft:
         self.read_callbacks()
         touched = set().union(*self.captured.touches.values())
         self.marks = "mark" in touched
+        for port in self.plan.graph.sources:
+            self.asked |= port.asks
+        for name, offloads in _WRITTEN.items():
+            if name in touched:
+                self.asked |= offloads
         self.plan.asks_port = "port" in touched
         for state in self.captured.states:
             self.plan.bind(state)
@@ -150,9 +165,13 @@ class Draft:
         self.captured.objects |= {name: stage.function for stage, name in named}
         return named
 
+    def finishes(self, port: Port) -> bool:
+        """Whether packets may ask for something that the device of this sink does not do."""
+        return bool(self.asked & ~port.offloads) and port.software is not None and port.software.tx is not None
+
     def sending(self, index: int, port: Port, cache: str, vector: str, count: str) -> list[str]:
         """The lines that send a vector by sink ``index``, and lose what it does not take."""
-        if port.software and port.software.tx:
+        if self.finishes(port) and port.software and port.software.tx:
             record = f"load64(work + {binding(self.plan.bind(('stage', port, port.software.tx.name)))})"
             return [f"send_{index}({record}, queue, {cache}, {vector}, {count})"]
         return [

@@ -1,5 +1,8 @@
 """The sending part of a generated module: a function for each sink whose device lacks what packets may ask for.
 
+What they may ask is known: sources say what they deliver, nodes name the fields they write (``Draft.asked``). Most
+graphs have no such sink, and are spared seconds of compiling.
+
 Most bursts ask for nothing: one look at the descriptors says so, and the driver gets the burst as it is. Else packets
 are finished, a vector at a time (:func:`wirespeed.ports.software_path.prepare`), and there may be more of them.
 """
@@ -17,7 +20,7 @@ class SendPart:
         draft = self.draft
         write = draft.write
         for index, port in enumerate(draft.plan.graph.sinks):
-            if not (port.software and port.software.tx):
+            if not draft.finishes(port):
                 continue
             write("@cold")
             write(f"def send_{index}(record, queue, cache, vector, count):")

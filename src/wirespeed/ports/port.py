@@ -221,6 +221,18 @@ class Port(Joinable):
         slices = [slice(number, number + 1) for number in range(most)]
         return [_stats([Queue(a) for a in self.rx[each]], [Queue(a) for a in self.tx[each]]) for each in slices]
 
+    @property
+    def asks(self) -> Offload:
+        """What packets received from it may ask of the port that sends them on; known once it is open."""
+        found = Offload.NONE
+        if Offload.RX_CHECKSUM in self.offloads:
+            found |= Offload.TX_CHECKSUM
+        if Offload.RX_COALESCING in self.offloads or self.wishes.coalesce:
+            found |= Offload.TX_CHECKSUM | Offload.TX_TCP_SEGMENTATION | Offload.TX_UDP_SEGMENTATION
+        if Offload.VLAN_STRIP in self.offloads or self.wishes.vlan_strip:
+            found |= Offload.VLAN_INSERT
+        return found
+
     # For drivers -----------------------------------------------------------------------------------------
 
     def quiesce(self) -> None:

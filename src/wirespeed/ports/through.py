@@ -338,6 +338,8 @@ class Through(Port):
     rx_queues = tx_queues = 1
     passive = True
 
+    asks = Offload.HANDED_ON  # it may have made super-packets
+
     def __init__(self, inside: Inside) -> None:
         kind = type(inside)
         if kind not in _KINDS:
