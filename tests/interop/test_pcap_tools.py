@@ -16,7 +16,9 @@ pytestmark = pytest.mark.skipif(not COMPILED, reason="traffic, interpreted")
 
 def needs(*programs):
     missing = [name for name in programs if shutil.which(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed: apt-get install tshark tcpdump")
+    return pytest.mark.skipif(
+        bool(missing), reason=f"{', '.join(missing)} not installed: apt-get install tshark tcpdump"
+    )
 
 
 def run(*command):
@@ -54,7 +56,9 @@ def test_their_tools_read_what_we_say_of_it(ours):
     assert "Time precision = nanoseconds (9)" in told
     assert "Number of stat entries = 1" in told
     assert re.search(r"Name = generator:size=128,count=1000,flows=10", told)
-    fields = run("tshark", "-r", ours, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.packet_flags_direction")
+    fields = run(
+        "tshark", "-r", ours, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.packet_flags_direction"
+    )
     assert set(fields.splitlines()) == {"generator:size=128,count=1000,flows=10\t0x00000001"}  # inbound
 
 
