@@ -39,8 +39,8 @@ def _answer(line: int, turns: int) -> None:
 
 
 def hop_ns(first: int, second: int, turns: int = _TURNS) -> float:
-    """Nanoseconds from core ``first`` to core ``second``: the shortest round of ``turns`` there and back, since others may
-    run on these cores, too."""
+    """Nanoseconds from core ``first`` to core ``second``: the shortest round of ``turns`` there and back, since others
+    may run on these cores, too."""
     if first == second:
         return 0.0
     with Region(4096, "wirespeed-hop", huge=False) as memory:

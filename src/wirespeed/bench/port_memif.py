@@ -9,8 +9,8 @@
 
 Each pair starts both processes anew, once with us and once with testpmd in the same role; what the peer counts (sent or
 received) is the figure of both. How far the two cores are apart (:mod:`wirespeed.bench.hop`) is measured before and
-after each turn: on a virtual machine it changes by a factor of four, and every figure with it. A row is made of turns of
-one distance, near or far, of both sides; its name says which. Turns in which the distance changed are left out.
+after each turn: on a virtual machine it changes by a factor of four, and every figure with it. A row is made of turns
+of one distance, near or far, of both sides; its name says which. Turns in which the distance changed are left out.
 """
 
 from __future__ import annotations
