@@ -16,17 +16,14 @@ from topology import CONFIG, Network, Router, eventually
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ports"))
 
-import netns
 from netns import hand, needs_compiler
 
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.testpmd import Setting, Testpmd
 from wirespeed.engine.engine import Engine
 from wirespeed.graph.graph import Graph
-from wirespeed.jit import kernel
 from wirespeed.nodes import macswap
 from wirespeed.ports.port import port as make_port
-from wirespeed.ports.virtio_path import receive, transmit
 
 KILLS = int(os.environ.get("WIRESPEED_KILLS", "20"))
 """How often the peer is killed, in both roles together."""
@@ -36,19 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="needs dpdk-testpmd"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: testpmd"),
 ]
-
-
-@kernel
-def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
-    return receive(queue, cache, vector, room)
-
-
-@kernel
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    return transmit(queue, cache, vector, count)
-
-
-netns._HANDS["virtio_user"] = (_receive, _transmit)
 
 
 @pytest.fixture
