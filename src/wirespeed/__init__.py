@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from wirespeed.mem.state import Counter as counter
     from wirespeed.mem.state import PerWorker as per_worker
     from wirespeed.mem.zone import Zone
-    from wirespeed.ports.generator import Generator
-    from wirespeed.ports.generator_program import Counting, FromRoutes, Random, Weighted
-    from wirespeed.ports.generator_stream import Stream
-    from wirespeed.ports.meter import Meter
+    from wirespeed.ports.generator.port import Generator
+    from wirespeed.ports.generator.program import Counting, FromRoutes, Random, Weighted
+    from wirespeed.ports.generator.stream import Stream
+    from wirespeed.ports.meter.port import Meter
     from wirespeed.ports.port import Port, port
     from wirespeed.ports.through import Fragment, Segment, through
-    from wirespeed.ports.wrap_capture import capture
-    from wirespeed.ports.wrap_fault import faults
-    from wirespeed.ports.wrap_trace import trace
+    from wirespeed.ports.wrap.capture import capture
+    from wirespeed.ports.wrap.fault import faults
+    from wirespeed.ports.wrap.trace import trace
     from wirespeed.tables.acl import Acl4, Acl6
     from wirespeed.tables.acl_rule import Rule, load_rules
     from wirespeed.tables.bloom import Bloom

@@ -8,7 +8,7 @@ from wirespeed.apps.rfc2544 import Settings, find_throughput
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.errors import ConfigError, PortError
 from wirespeed.jit import COMPILED
-from wirespeed.ports.generator import Generator
+from wirespeed.ports.generator.port import Generator
 from wirespeed.ports.stamp import Stamp
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="too much traffic for an interpreted run")

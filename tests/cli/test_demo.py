@@ -14,7 +14,7 @@ import wirespeed as ws
 from wirespeed.apps.demo import demo, make_router, route
 from wirespeed.errors import TableError
 from wirespeed.jit import COMPILED
-from wirespeed.ports.generator import Generator
+from wirespeed.ports.generator.port import Generator
 
 SOURCE = Path(ws.__file__).parents[1]
 ROUTES = "# two sites\n10.0.0.0/8\n192.168.4.0/22\n"

@@ -12,7 +12,7 @@ from wirespeed.engine.engine import Engine
 from wirespeed.errors import WirespeedError
 from wirespeed.jit import COMPILED
 from wirespeed.ports.port import Port
-from wirespeed.ports.rules import COUNT
+from wirespeed.ports.rules.rules import COUNT
 from wirespeed.telemetry.ports import PortsWatch
 
 COUNTED = 1000 if COMPILED else 100

@@ -14,7 +14,7 @@ from wirespeed.errors import GraphError, NodeError, PortError
 from wirespeed.jit import COMPILED, inline, load64, store64
 from wirespeed.jit.libc import read
 from wirespeed.mem.state import MAX_WORKERS
-from wirespeed.ports.rules import DROP, mark, to_queue
+from wirespeed.ports.rules.rules import DROP, mark, to_queue
 
 FRAMES = [ipv4_udp(1000 + i, 53, bytes(8 + i)) for i in range(40)]
 SOME = 300 if COMPILED else 30

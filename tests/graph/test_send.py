@@ -8,7 +8,7 @@ from wirespeed.graph.plan import make_plan
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.null import Sink, SinkOptions
 from wirespeed.ports.offloads import Offload
-from wirespeed.ports.software import Software
+from wirespeed.ports.software.software import Software
 from wirespeed.tables.toeplitz import Toeplitz
 
 

@@ -16,9 +16,9 @@ from wirespeed.bench.testpmd import Setting, Testpmd
 from wirespeed.engine.engine import Engine
 from wirespeed.graph.graph import Graph
 from wirespeed.nodes import macswap
+from wirespeed.ports.af_xdp.query import attached
 from wirespeed.ports.netdev import facts, within
 from wirespeed.ports.port import port
-from wirespeed.ports.xdp_query import attached
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 

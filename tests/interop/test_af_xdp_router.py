@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 from topology import CONFIG, WHY_NOT, Network, Router, eventually
 
+from wirespeed.ports.af_xdp.query import attached
 from wirespeed.ports.netdev import facts, within
-from wirespeed.ports.xdp_query import attached
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 

@@ -17,7 +17,7 @@ from topology import CONFIG, SOURCE, WHY_NOT, Host, Router, eventually
 import wirespeed as ws
 from wirespeed.apps.measure import Tester
 from wirespeed.jit import COMPILED
-from wirespeed.ports.generator import Generator
+from wirespeed.ports.generator.port import Generator
 from wirespeed.ports.netdev import within
 
 DELAY_S = 0.005

@@ -28,7 +28,7 @@ from netns import (
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
-from wirespeed.ports import af_packet_socket
+from wirespeed.ports.af_packet import socket as af_packet_socket
 from wirespeed.ports.port import port
 
 pytestmark = needs_namespaces

@@ -28,12 +28,12 @@ from wirespeed.errors import PortError
 from wirespeed.jit import store64
 from wirespeed.mem.descriptor import SHARED, CellHeader, header_of
 from wirespeed.mem.pool import Pool
-from wirespeed.ports import bpf
-from wirespeed.ports.bpf_assembler import Assembler, Reg
+from wirespeed.ports.af_xdp import bpf
+from wirespeed.ports.af_xdp.assembler import Assembler, Reg
+from wirespeed.ports.af_xdp.query import attached
 from wirespeed.ports.netdev import facts, within
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
-from wirespeed.ports.xdp_query import attached
 
 pytestmark = needs_namespaces
 

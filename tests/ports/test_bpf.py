@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 
 from wirespeed.errors import WirespeedError
-from wirespeed.ports import bpf, xdp_program
-from wirespeed.ports.bpf_assembler import Assembler, Reg
+from wirespeed.ports.af_xdp import bpf
+from wirespeed.ports.af_xdp import program as xdp_program
+from wirespeed.ports.af_xdp.assembler import Assembler, Reg
 from wirespeed.ports.match import matches, parse_match, parse_matches
 
 TAKEN, LEFT = 3, 1  # XDP_TX, XDP_DROP: test runs report them as they are

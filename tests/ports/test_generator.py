@@ -16,10 +16,10 @@ from scapy.layers.l2 import Dot1Q, Ether
 from wirespeed.errors import PortError
 from wirespeed.jit import COMPILED, kernel
 from wirespeed.mem.region import Region
-from wirespeed.ports.generator import Generator
-from wirespeed.ports.generator_fields import addresses
-from wirespeed.ports.generator_flows import choose
-from wirespeed.ports.generator_path import FRACTION, GeneratorQueue, allowance, spend
+from wirespeed.ports.generator.fields import addresses
+from wirespeed.ports.generator.flows import choose
+from wirespeed.ports.generator.path import FRACTION, GeneratorQueue, allowance, spend
+from wirespeed.ports.generator.port import Generator
 from wirespeed.ports.port import port
 
 START = (0x20010DB8 << 96) + (1 << 64) - 16  # soon to carry into the upper half

@@ -18,8 +18,8 @@ import wirespeed as ws
 from wirespeed.errors import PortError
 from wirespeed.jit import COMPILED, kernel, read_bytes, write_bytes
 from wirespeed.mem.region import Region
-from wirespeed.ports.generator import Generator
-from wirespeed.ports.generator_queue import FRACTION, GeneratorQueue, allowance, spend
+from wirespeed.ports.generator.port import Generator
+from wirespeed.ports.generator.queue import FRACTION, GeneratorQueue, allowance, spend
 from wirespeed.ports.stamp import MAGIC, STAMP, find, is_stamp, stamp_offset, write_stamp
 
 MANY = 2000 if COMPILED else 200

@@ -10,8 +10,8 @@ from scapy.layers.l2 import Ether
 from wirespeed.errors import PortError
 from wirespeed.jit import COMPILED, kernel, load_acquire, pause, store64, store_release
 from wirespeed.mem.region import Region
-from wirespeed.ports import host_path
-from wirespeed.ports.host import Received
+from wirespeed.ports.host import path as host_path
+from wirespeed.ports.host.port import Received
 from wirespeed.ports.port import port
 
 ECHOES = 20_000 if COMPILED else 300

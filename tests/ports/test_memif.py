@@ -20,9 +20,9 @@ from wirespeed.errors import PortError
 from wirespeed.jit import kernel
 from wirespeed.mem.buffer import LONGEST
 from wirespeed.mem.pool import Cache, Pool
-from wirespeed.ports.memif_messages import AddRing, Hello, Init, Refusal, decode, encode
-from wirespeed.ports.memif_ring import MemifQueue
-from wirespeed.ports.memif_sleep import arm
+from wirespeed.ports.memif.messages import AddRing, Hello, Init, Refusal, decode, encode
+from wirespeed.ports.memif.ring import MemifQueue
+from wirespeed.ports.memif.sleep import arm
 from wirespeed.ports.port import port
 
 
@@ -315,7 +315,7 @@ def test_the_file_of_a_process_that_died(pool: Pool, path: str) -> None:
 
 
 def test_a_stranger_who_says_nothing(pool: Pool, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wirespeed.ports.memif_server._GREETING_S", 0.05)
+    monkeypatch.setattr("wirespeed.ports.memif.server._GREETING_S", 0.05)
     with closing(opened(pool, f"memif:{path},role=server")), closing(RawClient(path)) as stranger:
         assert "too long" in stranger.line.refused()
 

@@ -38,7 +38,7 @@ from netns import eventually
 
 from wirespeed.mem.buffer import LONGEST
 from wirespeed.mem.pool import Pool
-from wirespeed.ports.memif_ring import FAULTS, PIECES
+from wirespeed.ports.memif.ring import FAULTS, PIECES
 from wirespeed.ports.port import port
 
 NEXT = 1

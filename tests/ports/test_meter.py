@@ -11,8 +11,8 @@ from wirespeed.errors import PortError, TableError
 from wirespeed.jit import COMPILED, cycles, kernel, write_bytes
 from wirespeed.mem.descriptor import ROOM, address_of
 from wirespeed.mem.region import Region
-from wirespeed.ports.meter import Meter, MeterPort
-from wirespeed.ports.meter_path import RESTARTED, MeterView
+from wirespeed.ports.meter.path import RESTARTED, MeterView
+from wirespeed.ports.meter.port import Meter, MeterPort
 from wirespeed.ports.stamp import STAMP, write_stamp
 
 compiled = pytest.mark.skipif(not COMPILED, reason="nothing is compiled: too many packets interpreted")

@@ -8,7 +8,7 @@ import pytest
 
 from wirespeed.errors import CaptureError, PortError
 from wirespeed.mem.descriptor import CELL, FLAGS, HEADROOM, ROOM, length_of, offset_of
-from wirespeed.ports import pcap_loop
+from wirespeed.ports.pcap import loop as pcap_loop
 from wirespeed.ports.port import port
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)

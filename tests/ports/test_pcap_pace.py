@@ -12,8 +12,8 @@ from wirespeed.eal.clock import tsc_hz
 from wirespeed.errors import PortError
 from wirespeed.jit import tsc
 from wirespeed.mem.descriptor import META
-from wirespeed.ports.pcap_headers import pcapng_header
-from wirespeed.ports.pcap_pace import FRACTION, PacedQueue
+from wirespeed.ports.pcap.headers import pcapng_header
+from wirespeed.ports.pcap.pace import FRACTION, PacedQueue
 from wirespeed.ports.port import port
 
 HOUR = 3600

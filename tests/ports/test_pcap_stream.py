@@ -15,8 +15,8 @@ from tests.ports.test_pcap_broken import FRAMES, frame, pcap, pcapng
 import wirespeed as ws
 from wirespeed.errors import CaptureError
 from wirespeed.jit import COMPILED
-from wirespeed.ports import pcap_stream
-from wirespeed.ports.pcap_read import FileQueue
+from wirespeed.ports.pcap import stream as pcap_stream
+from wirespeed.ports.pcap.read import FileQueue
 from wirespeed.ports.port import port
 
 needs_compiler = pytest.mark.skipif(not COMPILED, reason="a lot of packets, interpreted")

@@ -8,7 +8,7 @@ from wirespeed.errors import CaptureError
 from wirespeed.jit import store32, store64
 from wirespeed.mem.descriptor import META
 from wirespeed.mem.region import Region
-from wirespeed.ports.pcapng_read import MAX_INTERFACES, Interface, time_ns
+from wirespeed.ports.pcap.ng_read import MAX_INTERFACES, Interface, time_ns
 from wirespeed.ports.port import port
 
 

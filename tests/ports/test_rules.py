@@ -10,11 +10,11 @@ import wirespeed as ws
 from wirespeed.errors import PortError
 from wirespeed.jit import COMPILED, load64
 from wirespeed.mem.descriptor import META
-from wirespeed.ports import rules_path
 from wirespeed.ports.match import matches, parse_match
 from wirespeed.ports.port import port
-from wirespeed.ports.rules import COUNT, DROP, KERNEL, TAKE, Action, RuleCount, mark, to_queue
-from wirespeed.ports.rules_text import parse_rules
+from wirespeed.ports.rules import path as rules_path
+from wirespeed.ports.rules.rules import COUNT, DROP, KERNEL, TAKE, Action, RuleCount, mark, to_queue
+from wirespeed.ports.rules.text import parse_rules
 
 ETHER = bytes.fromhex("020000000002 020000000001")
 

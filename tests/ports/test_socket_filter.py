@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirespeed.errors import PortError
+from wirespeed.ports.af_packet.filter import Program, compile_matches, pack, read_program
 from wirespeed.ports.match import Match, matches, parse_match, parse_matches
-from wirespeed.ports.socket_filter import Program, compile_matches, pack, read_program
 
 ETHER = bytes.fromhex("020000000002 020000000001")
 RULES = [

@@ -10,8 +10,8 @@ from wirespeed.mem.descriptor import CHECKSUM_VALID, META, NEEDS_CHECKSUM
 from wirespeed.mem.pool import share
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
-from wirespeed.ports.software import Software
-from wirespeed.ports.software_path import Prepare, made_at, prepare
+from wirespeed.ports.software.path import Prepare, made_at, prepare
+from wirespeed.ports.software.software import Software
 from wirespeed.tables.toeplitz import MICROSOFT_KEY, Toeplitz
 
 E = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

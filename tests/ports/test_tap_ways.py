@@ -18,7 +18,7 @@ from wirespeed.errors import PortError
 from wirespeed.ports import uring
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
-from wirespeed.ports.tap_queue import TapQueue
+from wirespeed.ports.tap.queue import TapQueue
 
 pytestmark = needs_namespaces
 

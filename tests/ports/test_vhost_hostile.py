@@ -19,8 +19,8 @@ from netns import needs_compiler
 from vhost_guest import AVAIL, BASIC, BUFFERS, GUEST, INDIRECT, NEXT, SIZE, USED, USER, WRITE, Guest, eventually
 
 from wirespeed.ports.port import port
-from wirespeed.ports.vhost_channel import Channel
-from wirespeed.ports.vhost_messages import (
+from wirespeed.ports.vhost.channel import Channel
+from wirespeed.ports.vhost.messages import (
     HEADER,
     REPLY,
     VERSION,
@@ -34,8 +34,8 @@ from wirespeed.ports.vhost_messages import (
     pack_u64,
     pack_vring_fd,
 )
-from wirespeed.ports.vhost_user import VhostUser
-from wirespeed.ports.virtio_features import Feature
+from wirespeed.ports.vhost.port import VhostUser
+from wirespeed.ports.virtio.features import Feature
 
 SPLIT, PACKED = BASIC | Feature.MRG_RXBUF, BASIC | Feature.MRG_RXBUF | Feature.RING_PACKED
 ROUNDS = int(os.environ.get("WIRESPEED_FUZZ", "150"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirespeed.ports.vhost_channel import Channel, close_all
-from wirespeed.ports.vhost_messages import (
+from wirespeed.ports.vhost.channel import Channel, close_all
+from wirespeed.ports.vhost.messages import (
     NEED_REPLY,
     VERSION,
     Config,
@@ -34,7 +34,7 @@ from wirespeed.ports.vhost_messages import (
     unpack_u64,
     unpack_vring_fd,
 )
-from wirespeed.ports.virtio_features import Feature, ProtocolFeature, header_bytes, names
+from wirespeed.ports.virtio.features import Feature, ProtocolFeature, header_bytes, names
 
 # SET_VRING_NUM: 256 entries for ring 1, by vhost-user.rst: request, flags, size; index, number.
 SET_NUM = bytes.fromhex("08000000 01000000 08000000 01000000 00010000")

@@ -20,8 +20,8 @@ from wirespeed.errors import PortError
 from wirespeed.jit import kernel
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.port import port
-from wirespeed.ports.vhost_channel import Channel
-from wirespeed.ports.vhost_messages import (
+from wirespeed.ports.vhost.channel import Channel
+from wirespeed.ports.vhost.messages import (
     Config,
     MemoryRegion,
     Message,
@@ -33,9 +33,9 @@ from wirespeed.ports.vhost_messages import (
     pack_vring_fd,
     unpack_u64,
 )
-from wirespeed.ports.vhost_queue import arm
-from wirespeed.ports.vhost_user import VhostUser
-from wirespeed.ports.virtio_features import Feature
+from wirespeed.ports.vhost.port import VhostUser
+from wirespeed.ports.vhost.queue import arm
+from wirespeed.ports.virtio.features import Feature
 
 LAYOUTS = {
     "split": BASIC,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wirespeed.jit import kernel, read_bytes, write_bytes
 from wirespeed.mem.descriptor import META, CellHeader
 from wirespeed.mem.region import Region
-from wirespeed.ports.virtio_net import HOSTILE, load_offloads, store_offloads
+from wirespeed.ports.virtio.net import HOSTILE, load_offloads, store_offloads
 
 # First ten bytes of ring frames, captured with PACKET_VNET_HDR on a veth of Linux 6.18: iperf3 over TCP and
 # over IPv6, a UDP datagram, a send with UDP_SEGMENT=1000.

@@ -22,8 +22,9 @@ from wirespeed.jit import COMPILED, kernel, write_bytes
 from wirespeed.mem.descriptor import ROOM, SHARED
 from wirespeed.mem.pool import Pool, share
 from wirespeed.mem.region import Region
-from wirespeed.ports.virtio_path import arm, receive, transmit
-from wirespeed.ports.virtio_record import (
+from wirespeed.ports.virtio.path import arm, receive, transmit
+from wirespeed.ports.virtio.port import _reclaim
+from wirespeed.ports.virtio.record import (
     CHECKSUM,
     DISORDER,
     EVENT_IDX,
@@ -45,7 +46,6 @@ from wirespeed.ports.virtio_record import (
     reset_queue,
     shared_bytes,
 )
-from wirespeed.ports.virtio_user import _reclaim
 
 SIZE = 16
 LAYOUTS = pytest.mark.parametrize("layout", [0, PACKED], ids=["split", "packed"])

@@ -21,8 +21,8 @@ from virtio_device import Device
 from wirespeed.errors import PortError
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port as make_port
-from wirespeed.ports.vhost_channel import Channel, close_all
-from wirespeed.ports.vhost_messages import (
+from wirespeed.ports.vhost.channel import Channel, close_all
+from wirespeed.ports.vhost.messages import (
     Config,
     Message,
     Request,
@@ -34,8 +34,8 @@ from wirespeed.ports.vhost_messages import (
     unpack_u64,
     unpack_vring_fd,
 )
-from wirespeed.ports.virtio_features import Feature, ProtocolFeature
-from wirespeed.ports.virtio_record import HEADER, PACKED, VirtioQueue
+from wirespeed.ports.virtio.features import Feature, ProtocolFeature
+from wirespeed.ports.virtio.record import HEADER, PACKED, VirtioQueue
 
 FRAME = bytes(range(60))
 EVERYTHING = (

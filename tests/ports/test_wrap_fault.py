@@ -11,7 +11,7 @@ from wirespeed.eal.clock import tsc_hz
 from wirespeed.jit import COMPILED, load64, store64, tsc
 from wirespeed.mem.descriptor import SHARED
 from wirespeed.ports.port import port
-from wirespeed.ports.wrap_fault_path import FaultQueue
+from wirespeed.ports.wrap.fault_path import FaultQueue
 
 FRAMES = [frame(60 + i % 40, i) for i in range(400)]
 

@@ -11,10 +11,10 @@ from netns import LEFT_ADDRESS, cable, eventually, hand, needs_namespaces, space
 from test_rules import ETHER, FRAMES, MATCHES, ip4, transport
 
 from wirespeed.errors import PortError
-from wirespeed.ports import bpf
+from wirespeed.ports.af_xdp import bpf
+from wirespeed.ports.af_xdp.rules import expressible, make_rules
 from wirespeed.ports.match import matches, parse_match, parse_matches
-from wirespeed.ports.rules import COUNT, DROP, KERNEL, TAKE, Rule, mark
-from wirespeed.ports.xdp_rules import expressible, make_rules
+from wirespeed.ports.rules.rules import COUNT, DROP, KERNEL, TAKE, Rule, mark
 
 pytestmark = needs_namespaces
 

@@ -14,8 +14,8 @@ import struct
 import time
 from typing import Any
 
-from wirespeed.ports.vhost_channel import Channel
-from wirespeed.ports.vhost_messages import (
+from wirespeed.ports.vhost.channel import Channel
+from wirespeed.ports.vhost.messages import (
     NEED_REPLY,
     VERSION,
     MemoryRegion,
@@ -28,7 +28,7 @@ from wirespeed.ports.vhost_messages import (
     pack_vring_fd,
     unpack_u64,
 )
-from wirespeed.ports.virtio_features import Feature, ProtocolFeature
+from wirespeed.ports.virtio.features import Feature, ProtocolFeature
 
 NEXT, WRITE, INDIRECT, AVAIL, USED = 1, 2, 4, 1 << 7, 1 << 15
 SIZE, RING_BYTES, BUFFERS = 1 << 21, 1 << 14, 1 << 18

@@ -4,8 +4,8 @@ import struct
 from dataclasses import dataclass
 
 from wirespeed.jit import read_bytes, write_bytes
-from wirespeed.ports.virtio_record import EVENT_IDX, IN_ORDER, PACKED, VirtioQueue
-from wirespeed.ports.vring import AVAIL, INDIRECT, NEXT, USED, WRITE
+from wirespeed.ports.virtio.record import EVENT_IDX, IN_ORDER, PACKED, VirtioQueue
+from wirespeed.ports.virtio.vring import AVAIL, INDIRECT, NEXT, USED, WRITE
 
 _SPLIT, _PACKED = struct.Struct("<QIHH"), struct.Struct("<QIHH")
 

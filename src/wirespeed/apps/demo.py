@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from wirespeed.errors import TableError
 from wirespeed.graph.graph import Graph
 from wirespeed.nodes import ethernet_input, ipv4_lookup, ipv4_rewrite, ipv4_ttl, ipv4_validate
-from wirespeed.ports.generator import Generator
-from wirespeed.ports.generator_program import inside
+from wirespeed.ports.generator.port import Generator
+from wirespeed.ports.generator.program import inside
 from wirespeed.ports.port import Port, port
 from wirespeed.tables.adjacency import FORWARD, Adjacencies, Adjacency
 from wirespeed.tables.lpm import Lpm4

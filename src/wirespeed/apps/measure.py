@@ -23,11 +23,11 @@ from wirespeed.eal import cores
 from wirespeed.engine.engine import Engine
 from wirespeed.errors import ConfigError
 from wirespeed.graph.graph import Graph
-from wirespeed.ports.generator import Generator
-from wirespeed.ports.generator_plan import WIRE
-from wirespeed.ports.generator_queue import UNLIMITED
-from wirespeed.ports.generator_stream import FCS
-from wirespeed.ports.meter import Meter, MeterPort
+from wirespeed.ports.generator.plan import WIRE
+from wirespeed.ports.generator.port import Generator
+from wirespeed.ports.generator.queue import UNLIMITED
+from wirespeed.ports.generator.stream import FCS
+from wirespeed.ports.meter.port import Meter, MeterPort
 from wirespeed.ports.port import Port, port
 from wirespeed.tables.hdr import Distribution
 

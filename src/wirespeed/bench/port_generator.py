@@ -26,7 +26,7 @@ from wirespeed.bench.testpmd import Setting, Testpmd, version
 from wirespeed.eal import cores
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.graph.graph import Graph
-from wirespeed.ports.generator import Generator
+from wirespeed.ports.generator.port import Generator
 from wirespeed.ports.port import Port, port
 
 FLOWS: int = 1000

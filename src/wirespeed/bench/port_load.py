@@ -23,11 +23,11 @@ from wirespeed.jit import (
 )
 from wirespeed.jit.libc import sendto
 from wirespeed.mem.region import Region
-from wirespeed.ports.af_packet_calls import DONT_WAIT
-from wirespeed.ports.af_packet_slots import FRAME, Slot
-from wirespeed.ports.af_packet_socket import Slots
+from wirespeed.ports.af_packet.calls import DONT_WAIT
+from wirespeed.ports.af_packet.slots import FRAME, Slot
+from wirespeed.ports.af_packet.socket import Slots
 from wirespeed.ports.netdev import facts, within
-from wirespeed.ports.virtio_net import HEADER_BYTES, VirtioNet
+from wirespeed.ports.virtio.net import HEADER_BYTES, VirtioNet
 
 _SLOTS, _SLOT_BYTES, _BURST = 1024, 2048, 32
 _SOURCE_PORT = 34  # of UDP in an IPv4 frame without options

@@ -15,8 +15,8 @@ import struct
 import threading
 from types import TracebackType
 
-from wirespeed.ports import bpf
-from wirespeed.ports.bpf_assembler import Assembler, Reg
+from wirespeed.ports.af_xdp import bpf
+from wirespeed.ports.af_xdp.assembler import Assembler, Reg
 from wirespeed.ports.netdev import facts, within
 
 _DROP, _LOOKUP, _REDIRECT = 1, 1, 23

@@ -73,7 +73,7 @@ def ways(nic: nics.Nic) -> tuple[Way, ...]:
     """The ports that open an interface of the kernel, the fastest first."""
     found = []
     have = privileges.capabilities()
-    if find_spec("wirespeed.ports.af_xdp") and nic.name != "lo":  # found, not imported: that would take a second
+    if find_spec("wirespeed.ports.af_xdp.port") and nic.name != "lo":  # found, not imported: that would take a second
         try:
             able = xdp_features(nic.name)
         except OSError:  # gone meanwhile

@@ -11,7 +11,7 @@ from rich.live import Live
 
 if TYPE_CHECKING:
     from wirespeed.engine.report import Report
-    from wirespeed.ports.generator import Generator, Pace
+    from wirespeed.ports.generator.port import Generator, Pace
 
 _REFRESH_S = 0.5
 
@@ -22,7 +22,7 @@ def traffic(more: str = "", **options: Any) -> "Generator":
     Raises:
         PortError: an option is wrong.
     """
-    from wirespeed.ports.generator import Generator
+    from wirespeed.ports.generator.port import Generator
     from wirespeed.ports.options import parse_options
 
     words = {True: "yes", False: "no"}

@@ -140,7 +140,7 @@ def _search(
 
 def _asked(sender: Any) -> float:
     """Packets a second that the options say; 0: as fast as possible."""
-    from wirespeed.ports.generator_plan import mean_wire_bytes
+    from wirespeed.ports.generator.plan import mean_wire_bytes
 
     return float(sender.options.rate or sender.options.rate_bits / 8 / mean_wire_bytes(sender.mix))
 

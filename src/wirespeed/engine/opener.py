@@ -6,7 +6,7 @@ from collections.abc import Callable
 from wirespeed.graph.graph import Graph
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.port import Port
-from wirespeed.ports.software import Software
+from wirespeed.ports.software.software import Software
 from wirespeed.ports.status import Event
 from wirespeed.tables.toeplitz import Toeplitz
 

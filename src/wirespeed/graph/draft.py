@@ -10,7 +10,7 @@ from wirespeed.graph.plan import PROFILE, Exit, Plan, prefers_prefetch
 from wirespeed.graph.source import number_doors, plain
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
-from wirespeed.ports.software import Stage
+from wirespeed.ports.software.software import Stage
 from wirespeed.timers.timers import Timers
 from wirespeed.wire.header import Header
 from wirespeed.wire.parse import LEVEL

@@ -28,7 +28,7 @@ from wirespeed.graph.support import begin, block, lose, mark, tired
 from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relaxed, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache, hold, hold_all, release
-from wirespeed.ports.software_path import Prepare, is_plain, made_at, prepare
+from wirespeed.ports.software.path import Prepare, is_plain, made_at, prepare
 from wirespeed.sync.rcu import offline, online, quiescent
 from wirespeed.timers.timer import Timer
 from wirespeed.wire.packet import Packet

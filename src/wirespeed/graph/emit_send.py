@@ -4,7 +4,7 @@ What they may ask is known: sources say what they deliver, nodes name the fields
 graphs have no such sink, and are spared seconds of compiling.
 
 Most bursts ask for nothing: one look at the descriptors says so, and the driver gets the burst as it is. Else packets
-are finished, a vector at a time (:func:`wirespeed.ports.software_path.prepare`), and there may be more of them.
+are finished, a vector at a time (:func:`wirespeed.ports.software.path.prepare`), and there may be more of them.
 """
 
 from wirespeed.graph.draft import Draft

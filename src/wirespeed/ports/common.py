@@ -17,8 +17,8 @@ from wirespeed.errors import PortError
 from wirespeed.ports.match import parse_matches
 from wirespeed.ports.options import nearest, option, parse_options
 from wirespeed.ports.rss import Rss, parse_rss
-from wirespeed.ports.rules import DROP, TAKE, Action
-from wirespeed.ports.rules_text import parse_rules
+from wirespeed.ports.rules.rules import DROP, TAKE, Action
+from wirespeed.ports.rules.text import parse_rules
 
 CHECKSUMS: tuple[str, ...] = ("", "verify", "drop")
 

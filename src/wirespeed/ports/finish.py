@@ -1,7 +1,7 @@
 """Finish in software what a frame left to hardware, for who gets it as bytes: checksums, and cutting to segments.
 
 Beside interfaces of the kernel, frames come with the transport checksum not summed and TCP payload not cut
-(:mod:`wirespeed.ports.virtio_net`). Ports that can, hand that on; Python cannot, so the host port gives it frames as
+(:mod:`wirespeed.ports.virtio.net`). Ports that can, hand that on; Python cannot, so the host port gives it frames as
 they would stand on a wire. Slow path: a packet at a time, plain Python.
 
 References: virtio 1.2 section 5.1.6; RFC 9293 section 3.1, RFC 768; Linux net/ipv4/tcp_offload.c (tcp_gso_segment).

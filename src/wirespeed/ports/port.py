@@ -17,28 +17,28 @@ from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.queue import Queue
 from wirespeed.ports.rss import Rss
-from wirespeed.ports.rules import Action, Rule, RuleCount, Rules
-from wirespeed.ports.software import Software
+from wirespeed.ports.rules.rules import Action, Rule, RuleCount, Rules
+from wirespeed.ports.software.software import Software
 from wirespeed.ports.status import Events, Link
 from wirespeed.ports.wiring import Joinable
 from wirespeed.sync.rcu import Grace
 
 KINDS: dict[str, str] = {
-    "af_packet": "wirespeed.ports.af_packet:AfPacket",
-    "af_xdp": "wirespeed.ports.af_xdp:AfXdp",
-    "generator": "wirespeed.ports.generator:Generator",
-    "host": "wirespeed.ports.host:Host",
+    "af_packet": "wirespeed.ports.af_packet.port:AfPacket",
+    "af_xdp": "wirespeed.ports.af_xdp.port:AfXdp",
+    "generator": "wirespeed.ports.generator.port:Generator",
+    "host": "wirespeed.ports.host.port:Host",
     "loop": "wirespeed.ports.loop:Loop",
-    "memif": "wirespeed.ports.memif:Memif",
-    "meter": "wirespeed.ports.meter:MeterPort",
+    "memif": "wirespeed.ports.memif.port:Memif",
+    "meter": "wirespeed.ports.meter.port:MeterPort",
     "null": "wirespeed.ports.null:Null",
-    "pcap": "wirespeed.ports.pcap:Pcap",
+    "pcap": "wirespeed.ports.pcap.port:Pcap",
     "ring": "wirespeed.ports.ring:RingPort",
     "sink": "wirespeed.ports.null:Sink",
-    "tap": "wirespeed.ports.tap:Tap",
-    "tun": "wirespeed.ports.tap:Tun",
-    "vhost_user": "wirespeed.ports.vhost_user:VhostUser",
-    "virtio_user": "wirespeed.ports.virtio_user:VirtioUser",
+    "tap": "wirespeed.ports.tap.port:Tap",
+    "tun": "wirespeed.ports.tap.port:Tun",
+    "vhost_user": "wirespeed.ports.vhost.port:VhostUser",
+    "virtio_user": "wirespeed.ports.virtio.port:VirtioUser",
 }
 """Every kind of port and the class that drives it."""
 
@@ -74,7 +74,7 @@ class Port(Joinable):
         mtu: the largest IP packet in bytes; 0 if that has no bound, or it is not open.
         offloads: what it does by itself, as opened.
         events: what happened to it.
-        rules: what becomes of which received packets (:mod:`wirespeed.ports.rules`).
+        rules: what becomes of which received packets (:mod:`wirespeed.ports.rules.rules`).
         rss: how its queues share the flows; None: as it comes, or all fields where workers spread them.
         wishes: what else was asked for in its text that every port has (:mod:`wirespeed.ports.common`).
         software: what workers do for it while it is open, since its device does not.
@@ -265,7 +265,7 @@ def _stats(rx: list[Queue], tx: list[Queue]) -> PortStats:
 
 
 def port(spec: str) -> Port:
-    """The port that ``spec`` describes: ``kind:what,option=value,...``, wrapped or not (:mod:`wirespeed.ports.wrap`).
+    """The port that ``spec`` describes: ``kind:what,option=value,...``; :mod:`wirespeed.ports.wrap.port` may wrap it.
 
     Options are those of its driver and those that all ports have (:class:`wirespeed.ports.common.CommonOptions`).
 
@@ -273,7 +273,7 @@ def port(spec: str) -> Port:
         PortError: no such kind, an unknown option or a bad value.
     """
     if "(" in spec:
-        made: Port | None = import_module("wirespeed.ports.wrap").wrapped(spec)
+        made: Port | None = import_module("wirespeed.ports.wrap.port").wrapped(spec)
         if made is not None:
             return made
     kind, _, rest = spec.partition(":")

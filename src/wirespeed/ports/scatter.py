@@ -23,7 +23,7 @@ from wirespeed.mem.descriptor import (
     header_of,
     length_of,
 )
-from wirespeed.ports.virtio_net import HEADER_BYTES, store_offloads
+from wirespeed.ports.virtio.net import HEADER_BYTES, store_offloads
 
 SEGMENTS: int = -(-(65535 + 14 + 8) // ROOM)
 """Cells of the largest packet: 65,535 bytes of IP, an Ethernet header and tags."""

@@ -1,0 +1,1 @@
+"""af_packet: packet sockets, beside the kernel."""

@@ -1,0 +1,1 @@
+"""host: a queue between a graph and plain Python."""

@@ -1,0 +1,1 @@
+"""memif: shared memory with another data plane, both roles."""

@@ -1,0 +1,1 @@
+"""meter: what became of the packets that a generator stamped."""

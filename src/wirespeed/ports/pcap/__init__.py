@@ -1,0 +1,1 @@
+"""pcap: captures, in and out."""

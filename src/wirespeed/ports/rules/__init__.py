@@ -1,0 +1,1 @@
+"""rules: what a port does with packets before a graph sees them."""

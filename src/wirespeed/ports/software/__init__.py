@@ -1,0 +1,1 @@
+"""What a port's device does not do, done in software."""

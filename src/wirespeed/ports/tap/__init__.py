@@ -1,0 +1,1 @@
+"""tap and tun: interfaces of the host whose other end is here."""

@@ -1,0 +1,1 @@
+"""Ports that wrap ports: capture, trace, faults."""
