@@ -24,6 +24,7 @@ from wirespeed.jit import copy, inline, le64, load64, read_bytes, store64, write
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release, take, taken, untake
 from wirespeed.mem.region import Region
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
 from wirespeed.ports.queue import ENDED, Queue
 
@@ -210,6 +211,7 @@ class Collect(Port):
     Options = NoOptions
     receive = None
     transmit = staticmethod(transmit)
+    offloads = Offload.TX_CHECKSUM | Offload.TX_TCP_SEGMENTATION | Offload.TX_UDP_SEGMENTATION  # kept as they come
 
     def __init__(self, name: str = "collect", capacity: int = -1, log: int = 1 << 22, queues: int = 1) -> None:
         super().__init__(name, NoOptions())

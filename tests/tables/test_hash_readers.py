@@ -98,11 +98,12 @@ def test_readers_never_miss_a_key_that_is_there(writers):
     """At 95 % each addition moves keys about, among them those that are watched."""
     capacity, rounds = (2000, 300) if COMPILED else (60, 6)
     stay = capacity // 2
+    most = capacity if COMPILED else capacity - 6  # of so few buckets, two may be full before all are
     with HashTable(int, capacity, writers=writers) as table:
         table.add_many(np.arange(stay), np.arange(stay))
         with Watched(watch, table, stay) as readers:
             for turn in range(rounds):
-                come = np.arange(stay, capacity) + turn * capacity
+                come = np.arange(stay, most) + turn * capacity
                 table.add_many(come, 0)
                 table.add_many(np.arange(stay), np.arange(stay) | turn << 32)
                 table.delete_many(come)
