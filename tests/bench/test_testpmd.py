@@ -70,7 +70,8 @@ def test_the_command(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(testpmd, "huge_pages_free", lambda: 512)
     command = Testpmd(source, Setting("io", 64, 512, 1024), cores=(0, 1), binary=program).command
     assert command == [
-        program, "--no-pci", "--in-memory", "--single-file-segments", "--no-telemetry", "--lcores", "0@0,1@1", "-n", "4",
+        program, "--no-pci", "--in-memory", "--single-file-segments", "--no-telemetry",
+        "--lcores", "0@0,1@1", "-n", "4",
         f"--vdev=net_pcap0,rx_pcap={source},infinite_rx=1",
         "--", "-i", "--forward-mode=io", "--burst=64", "--total-num-mbufs=16384",
         "--mbcache=512", "--rxd=1024",
