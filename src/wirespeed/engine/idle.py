@@ -7,8 +7,8 @@ power       it blocks as soon as it has looked at its ports a few times
 ==========  ===========================================================================================
 
 Blocking costs a system call and, for the packet that ends it, the time the kernel takes to put the worker back on its
-core: some 5 to 50 microseconds. So a worker spins as long as packets come sooner than that and not at all in a long
-silence (:func:`wirespeed.graph.support.block`). Nothing is lost by blocking: what arrives waits in the port's ring.
+core: tens of microseconds. So a worker spins as long as packets come sooner than that and not at all in a long
+silence (:func:`wirespeed.graph.support.block`). What arrives meanwhile waits in the port's ring.
 A worker one of whose ports cannot rouse it never blocks.
 """
 
