@@ -21,7 +21,7 @@ _interpreted: list[Callable[..., int]] = []
 
 
 def entry(function: Callable[..., int], arguments: int) -> int:
-    """The address of a ``kernel``'s machine code, for :func:`enter3` or :func:`enter5`; compiles it if need be.
+    """The address of a ``kernel``'s machine code, for :func:`enter3` to :func:`enter5`; compiles it if need be.
 
     Args:
         function: takes so many int64 ``arguments``, returns one, raises nothing, and lives as long as the program.
@@ -53,10 +53,16 @@ def enter3(address: int, a: int, b: int, c: int) -> int:
     return _interpreted[address - 1](a, b, c)
 
 
+@primitive(_enter, types.int64, *[types.int64] * 5)
+def enter4(address: int, a: int, b: int, c: int, d: int) -> int:
+    """:func:`enter3` with four: what a driver's receive and transmit have."""
+    return _interpreted[address - 1](a, b, c, d)
+
+
 @primitive(_enter, types.int64, *[types.int64] * 6)
 def enter5(address: int, a: int, b: int, c: int, d: int, e: int) -> int:
     """:func:`enter3` with five."""
     return _interpreted[address - 1](a, b, c, d, e)
 
 
-__all__ = ["enter3", "enter5", "entry"]
+__all__ = ["enter3", "enter4", "enter5", "entry"]

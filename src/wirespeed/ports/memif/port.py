@@ -19,18 +19,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError, WirespeedError
+from wirespeed.jit.entry import entry
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.attendant import Attendant
 from wirespeed.ports.memif.client import ClientSession, ask, reach
 from wirespeed.ports.memif.memory import MOST_REGIONS
 from wirespeed.ports.memif.messages import SECRET_BYTES
-from wirespeed.ports.memif.receive import receive
+from wirespeed.ports.memif.receive import receive, receive_burst
 from wirespeed.ports.memif.ring import FAULTS, GOOD, LARGEST_LOG2, MemifQueue
 from wirespeed.ports.memif.server import Listener, leave, listen
 from wirespeed.ports.memif.session import Session, join, list_regions
 from wirespeed.ports.memif.sleep import arm
-from wirespeed.ports.memif.transmit import transmit
+from wirespeed.ports.memif.transmit import transmit, transmit_burst
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import option
 from wirespeed.ports.port import Port
@@ -104,6 +105,9 @@ class Memif(Port):
             self._memory = Region(max(1, count) * _RECORD + _TABLE, "wirespeed-memif-port", huge=False)
             records = [self._memory.address + index * _RECORD for index in range(count)]
             self.rx, self.tx = records[:rx_queues], records[rx_queues:]
+            for found, burst in ((self.rx, receive_burst), (self.tx, transmit_burst)):
+                for record in found:
+                    MemifQueue(record).burst = entry(burst, 4)
             self._table = self._memory.address + max(1, count) * _RECORD
             for record in self.rx:
                 self._epolls.append(select.epoll())

@@ -5,7 +5,7 @@ as those; the index only ever tells how many slots there are. What cannot be (a 
 that does not lie in it, a chain without an end) stops the queue, and control code sends the peer away.
 
 Most packets are one slot in the region that the one before was in, and fit a cell: they go one way
-(:func:`_receive`), everything else the other (:func:`_receive_any`).
+(:func:`receive_burst`), everything else the other (:func:`_receive_any`).
 """
 # mypy: no-warn-return-any
 
@@ -13,6 +13,7 @@ from wirespeed.jit import (
     cold,
     copy,
     inline,
+    kernel,
     load64,
     load_relaxed,
     prefetch,
@@ -21,6 +22,7 @@ from wirespeed.jit import (
     store64,
     store_release16,
 )
+from wirespeed.jit.entry import enter4
 from wirespeed.mem.buffer import LONGEST, chain_of
 from wirespeed.mem.descriptor import CHAINED, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, take, taken, untake
@@ -41,11 +43,11 @@ def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         return 0
     if record.limit == record.position and look(record) == 0:
         return 0
-    return _receive(queue, cache, vector, room)
+    return enter4(record.burst, queue, cache, vector, room)
 
 
-@cold
-def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
+@kernel
+def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = MemifQueue(queue)
     stack = Cache(cache)
     cells = stack.cells
@@ -186,4 +188,4 @@ def _scatter(cells, desc, pieces, count):  # type: ignore[no-untyped-def]
             filled += part
 
 
-__all__ = ["receive"]
+__all__ = ["receive", "receive_burst"]

@@ -26,7 +26,8 @@ The record of a queue (:class:`MemifQueue`)::
     64    where the ring is: nobody writes it while the queue lives
     128   how far the worker is, and what it has to say to control code
     192   where buffers are: ours, and the peer's region that they were in last
-    256   pieces of the packet at hand (:data:`PIECES`), each an address and a length
+    256   the kernel that works it
+    320   pieces of the packet at hand (:data:`PIECES`), each an address and a length
 
 References: libmemif's memif.h (protocol 2.0); drivers/net/memif of DPDK. The names server and client are DPDK's;
 the rings keep the protocol's: S2M, M2S.
@@ -46,7 +47,7 @@ NEXT: int = 1
 """Flag of a slot: the packet goes on in the next one."""
 MASK_INTERRUPT: int = 1
 """Flag of a ring: whoever receives from it polls, and wants no notification."""
-PIECES_AT: int = 256
+PIECES_AT: int = 320
 """Where the pieces begin in a queue's record."""
 PIECES: int = 256
 """Most slots of one packet that is received; a longer chain is an error."""
@@ -112,6 +113,7 @@ class MemifQueue(Queue):
     hot_size = le64(232, "its bytes")
     regions = le64(240, "address of a table of regions: address, size")
     region_count = le64(248)
+    burst = le64(256, "the kernel that moves a burst, see jit.entry")
     SIZE = PIECES_AT + 16 * PIECES
 
 

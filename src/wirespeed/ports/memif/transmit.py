@@ -14,6 +14,7 @@ from wirespeed.jit import (
     copy,
     fence,
     inline,
+    kernel,
     load16,
     load64,
     load_relaxed,
@@ -21,6 +22,7 @@ from wirespeed.jit import (
     store64,
     store_release16,
 )
+from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import write
 from wirespeed.mem.descriptor import CHAINED, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, release
@@ -35,13 +37,14 @@ _ONE: int = MemifQueue.one.offset
 @inline
 def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     """Give packets to the peer, as many as there are buffers for."""
-    if count == 0 or MemifQueue(queue).live == 0:
+    record = MemifQueue(queue)
+    if count == 0 or record.live == 0:
         return 0
-    return _transmit(queue, cache, vector, count)
+    return enter4(record.burst, queue, cache, vector, count)
 
 
-@cold
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
+@kernel
+def transmit_burst(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     record = MemifQueue(queue)
     stack = Cache(cache)
     cells = stack.cells
@@ -170,4 +173,4 @@ def _buffer(record, position):  # type: ignore[no-untyped-def]
     return base + offset, length
 
 
-__all__ = ["notify", "transmit"]
+__all__ = ["notify", "transmit", "transmit_burst"]
