@@ -141,3 +141,17 @@ def worker(pool: Pool) -> Iterator[Worker]:
     worker = Worker(pool)
     yield worker
     worker.close()
+
+
+@pytest.fixture
+def worker_of() -> Iterator[Callable[[Pool], Worker]]:
+    """``worker_of(pool)``: a worker on another pool."""
+    made: list[Worker] = []
+
+    def make(pool: Pool) -> Worker:
+        made.append(Worker(pool))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.close()

@@ -59,6 +59,9 @@ class Engine(Changing):
         checked: write down which place of the graph has each cell, at some cycles a packet and place, so that the
             report and :meth:`wirespeed.mem.pool.Pool.leaks` name who lost one.
         on_event: called with each event of a port (:class:`wirespeed.ports.status.Event`), in the thread that says it.
+        guests: how many workers of other graphs may join the packet pool; they need the ``name``.
+        guest_of: the name of a graph that runs, in any process: this one works with its packets, and its ``ring`` ports
+            are those of that graph. ``cells`` is its business then.
 
     Attributes:
         graph: what runs now; :meth:`add`, :meth:`remove` and :meth:`replace` change it.
@@ -83,11 +86,17 @@ class Engine(Changing):
         name: str | None = None,
         checked: bool = False,
         on_event: Callable[[PortEvent], None] | None = None,
+        guests: int = 0,
+        guest_of: str | None = None,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise WirespeedError(f"workers={workers} must be 1 to {MAX_WORKERS}")
         if not 1 <= burst <= MAX_BURST // 2:
             raise WirespeedError(f"burst={burst} must be 1 to {MAX_BURST // 2}")
+        if guests and (name is None or guest_of is not None):
+            raise WirespeedError("guests= needs a name= by which they find this graph, which is nobody's guest itself")
+        if checked and (guests or guest_of):
+            raise WirespeedError("a checked graph has its packet pool to itself: run it without guests")
         self.spin = spin_cycles(idle)
         self.graph = graph
         self.count = workers
@@ -104,11 +113,16 @@ class Engine(Changing):
         self._started = self._stopped = 0.0
         self._profiled: Built | None = None
         self._recompiling: threading.Thread | None = None
-        self.pool = Pool(
-            max(cells, (workers + 2) * 1024),
-            workers,
-            name and f"{name}.pool",
-            places=self.plan.places if checked else None,
+        self.pool = (
+            Pool.join(f"{guest_of}.pool", workers)
+            if guest_of
+            else Pool(
+                max(cells, (workers + 2 * guests + 2) * 1024),
+                workers,
+                name and f"{name}.pool",
+                places=self.plan.places if checked else None,
+                guests=guests,
+            )
         )
         self.closing.append(self.pool.close)
         self._hash = Toeplitz(symmetric=symmetric)

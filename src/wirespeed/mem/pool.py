@@ -7,18 +7,26 @@ cell is free, whoever wanted one gets none and that is counted; nothing else hap
 One region, every place an offset, so that another process can attach it and look::
 
     0        the shared ring of free cells, one 64-bit slot a cell
-    page     a stack for each worker, and one for the control thread
+    page     a stack for each worker, one for the control thread, and those that guests may claim
     page     in checked mode: who held each cell last, 4 bytes a cell
     page     the cells, CELL bytes each
+
+A *guest* is another graph, in most cases another process, that works with the packets of this pool (:meth:`Pool.join`).
+It claims stacks of its own by locking one byte of the memory's file for each (F_OFD_SETLK, fcntl(2)): the kernel takes
+the locks back when it ends, however it ends. What it held in its hands then is lost to the pool; what lay on its
+stacks goes to the next guest. A guest that was killed inside the shared ring itself, some nanoseconds of each spill or
+refill, would stop all of them: what cannot be trusted that far belongs behind ``memif``.
 
 A cell's data starts at one of four cache lines (docs/design/0006), so that the headers of a burst spread over the
 processor's cache. A pool takes about 2,060 bytes a cell.
 """
 
 import ctypes
+import fcntl
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +54,13 @@ from wirespeed.mem.pool_cache import (
     taken,
     untake,
 )
+from wirespeed.mem.region import Region
 from wirespeed.mem.shared import Shared
 from wirespeed.sync.ring import LARGEST, SLOTS, RingView, format_ring, mc_dequeue, mp_enqueue
 
 _PAGE = 4096
 _CONTROL = "the control thread"
+_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
 
 
 @kernel
@@ -109,6 +119,16 @@ def _release_ring(cache_address, ring, scratch):  # type: ignore[no-untyped-def]
     while got > 0:
         release(cache, scratch, got)
         got = mc_dequeue(ring, scratch, BATCH)
+
+
+@kernel
+def _empty(cache_address):  # type: ignore[no-untyped-def]
+    """Give a whole stack to the shared ring, which has room for every cell there is."""
+    cache = Cache(cache_address)
+    cache.spilling = 1
+    mp_enqueue(cache.ring, cache_address + STACK, cache.top)
+    cache.top = 0
+    cache.spilling = 0
 
 
 @kernel
@@ -179,6 +199,10 @@ class Pool(Shared):
         cache: free cells a worker keeps: above that its stack spills.
         batch: cells moved between a stack and the shared ring at once.
         places: the graph's, for a pool that notes which of them held each cell last; see :meth:`leaks`.
+        guests: how many workers of other graphs may join; see :meth:`join`.
+
+    Attributes:
+        guest: whether it is another graph's, joined from here.
 
     Raises:
         ArenaError: fewer cells than the workers' stacks need, or no memory.
@@ -196,25 +220,28 @@ class Pool(Shared):
         cache: int = LIMIT,
         batch: int = BATCH,
         places: Sequence[str] | None = None,
+        guests: int = 0,
     ) -> None:
         if cache < 0 or not 1 <= batch <= max(cache, 1):
             raise ArenaError(
                 f"a stack that spills above cache={cache} cannot move batch={batch} cells: use 1 to {max(cache, 1)}"
             )
-        least = (workers + 1) * (cache + batch)
+        if guests and places is not None:
+            raise ArenaError("a pool that notes who held each cell takes no guests: their places are not its own")
+        least = _stacks(workers, guests) * (cache + batch)
         if cells < least:
             raise ArenaError(f"a pool of {cells} cells starves {workers} workers: give it at least {least}")
         size = 1 << (cells - 1).bit_length()
         if size > LARGEST:
             raise ArenaError(f"a pool of {cells} cells is not possible: use up to {LARGEST}")
-        layout = _layout(size, workers, cache, batch, places is not None)
+        layout = _layout(size, workers, cache, batch, places is not None, guests)
         self._create(
-            layout[-1] + size * CELL, name, cells=size, workers=workers, cache=cache, batch=batch,
+            layout[-1] + size * CELL, name, cells=size, workers=workers, cache=cache, batch=batch, guests=guests,
             places=None if places is None else list(places),
         )  # fmt: skip
         self._attached()
         format_ring(self.ring, size)
-        for address in self._caches:
+        for address in self._stacks:
             stack = Cache(address)
             stack.to_cells, stack.to_ring = self.cells - address, self.ring - address
             stack.to_holders = self._holders - address if places is not None else 0
@@ -225,13 +252,68 @@ class Pool(Shared):
         known = self.parameters
         self.size, self.workers = known["cells"], known["workers"]
         self.places: list[str] | None = known["places"]
+        self.guests: int = known["guests"]
+        self.guest = False
         caches, scratch, holders, cells = _layout(
-            self.size, self.workers, known["cache"], known["batch"], self.places is not None
+            self.size, self.workers, known["cache"], known["batch"], self.places is not None, self.guests
         )
         each = cache_bytes(known["cache"], known["batch"])
         self.ring, self.cells = self.address, self.address + cells
-        self._caches = [self.address + caches + i * each for i in range(self.workers + 1)]
+        self._stacks = [self.address + caches + i * each for i in range(_stacks(self.workers, self.guests))]
+        self._caches = self._stacks[: self.workers + 1]
         self._scratch, self._holders = self.address + scratch, self.address + holders
+
+    @classmethod
+    def join(cls, name: str, workers: int = 1, pid: int | None = None) -> Self:
+        """The pool called ``name`` of another graph, to work with its packets: this graph becomes its guest.
+
+        Args:
+            name: of the pool; that of a graph that runs as ``edge`` is ``edge.pool``.
+            workers: how many workers will take and release here.
+            pid: whose, if several processes have one.
+
+        Raises:
+            ArenaError: there is none, or no room for so many.
+        """
+        pool = cls._attach(name, pid, True)
+        try:
+            pool._claim(workers)
+        except BaseException:
+            pool.close()  # with its file the locks go
+            raise
+        return pool
+
+    def _claim(self, workers: int) -> None:
+        """Make stacks that nobody uses ours: one for each worker and one for our control thread."""
+        mine: list[int] = []
+        for index in range(self.workers + 1, len(self._stacks)):
+            try:
+                fcntl.fcntl(self.region.fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, index, 1, 0))
+            except OSError:  # another guest's
+                continue
+            mine.append(self._stacks[index])
+            if len(mine) == workers + 1:
+                break
+        else:
+            raise ArenaError(
+                f"{self.name!r} of process {self.owner} has no room for {workers} more workers of other graphs: it "
+                f"takes {self.guests} in all, say so there by guests="
+            )
+        for address in mine:
+            stack = Cache(address)
+            if stack.spilling:  # whoever had it was killed just then: who owns what it held is not known
+                stack.top = stack.spilling = 0
+        self._own_scratch = Region(8 * BATCH, "wirespeed-guest", huge=False)
+        self._scratch = self._own_scratch.address
+        self._caches, self.workers, self.guest = mine, workers, True
+
+    def close(self) -> None:
+        """Give the memory back, a guest its stacks first; no worker may use it any more."""
+        if self.guest and self._finalizer.alive:
+            for address in self._caches:
+                _empty(address)
+            self._own_scratch.close()
+        super().close()
 
     def cache(self, worker: int) -> int:
         """Address of a worker's stack; index ``workers`` is the control thread's."""
@@ -240,11 +322,11 @@ class Pool(Shared):
     @property
     def free(self) -> int:
         """Cells nobody uses."""
-        return int(RingView(self.ring).count) + sum(Cache(address).top for address in self._caches)
+        return int(RingView(self.ring).count) + sum(Cache(address).top for address in self._stacks)
 
     @property
     def in_use(self) -> int:
-        """Cells that hold packets; 0 once every packet has left."""
+        """Cells that hold packets, of guests too; 0 once every packet has left."""
         return self.size - self.free
 
     @property
@@ -327,7 +409,7 @@ class Pool(Shared):
         slots = self._int64s(self.ring + SLOTS, self.size)
         waiting = np.arange(ring.consumer_tail, ring.producer_tail) & ring.mask
         used[slots[waiting] >> 12 & 0xFFFF_FFFF] = False
-        for address in self._caches:
+        for address in self._stacks:
             used[self._int64s(address + STACK, Cache(address).top) >> 12 & 0xFFFF_FFFF] = False
         return np.flatnonzero(used)
 
@@ -357,10 +439,15 @@ class Pool(Shared):
         return f"<Pool {self.in_use} of {self.size} cells in use, {self.region.kind} memory>"
 
 
-def _layout(size: int, workers: int, cache: int, batch: int, checked: bool) -> tuple[int, int, int, int]:
+def _stacks(workers: int, guests: int) -> int:
+    """How many: each worker has one and each control thread, and every guest's worker may be a process of its own."""
+    return workers + 1 + 2 * guests
+
+
+def _layout(size: int, workers: int, cache: int, batch: int, checked: bool, guests: int) -> tuple[int, int, int, int]:
     """Where the stacks, the control thread's scratch vector, the holders and the cells begin."""
     caches = _pages(RingView.bytes_needed(size))
-    scratch = caches + (workers + 1) * cache_bytes(cache, batch)
+    scratch = caches + _stacks(workers, guests) * cache_bytes(cache, batch)
     holders = _pages(scratch + 8 * BATCH)
     return caches, scratch, holders, holders + (_pages(4 * size) if checked else 0)
 

@@ -64,6 +64,7 @@ class Cache(View):
     to_holders = le64(80, "bytes from here to who held each cell last; 0: nobody writes it down")
     limit = le64(88, "cells above which the stack spills")
     batch = le64(96, "cells to move at once")
+    spilling = le64(104, "1 while cells may be both here and in the shared ring")
     SIZE = 128
 
     @property
@@ -98,12 +99,14 @@ def _refill(cache, wanted):  # type: ignore[no-untyped-def]
 def _spill(cache):  # type: ignore[no-untyped-def]
     """Give the coldest cells, those at the bottom, back to the ring until the stack is within its limit."""
     stack = cache.address + STACK
+    cache.spilling = 1
     while cache.top > cache.limit:
         many = min(cache.batch, cache.top)
         mp_enqueue(cache.ring, stack, many)  # the ring has room for every cell there is
         cache.spilled += many
         cache.top -= many
         move(stack, stack + many * 8, cache.top * 8)
+    cache.spilling = 0
 
 
 @inline

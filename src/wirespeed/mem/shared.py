@@ -146,6 +146,13 @@ class Shared:
         Raises:
             ArenaError: there is none, it is of another kind or layout version, or it cannot be opened.
         """
+        if writable and not cls.ATTACH_WRITABLE:
+            raise ArenaError(f"{name!r}: a {cls.KIND} has one writer, its own process: attach it without writable=True")
+        return cls._attach(name, pid, writable)
+
+    @classmethod
+    def _attach(cls, name: str, pid: int | None, writable: bool) -> Self:
+        """:meth:`attach`, for kinds that know by themselves who writes what."""
         entry = directory.find(name, pid)
         if entry.kind != cls.KIND:
             raise ArenaError(
@@ -156,8 +163,6 @@ class Shared:
                 f"{name!r} of process {entry.pid} has layout {entry.version} of {cls.KIND}, this is wirespeed with "
                 f"layout {cls.VERSION}: run the same release in both"
             )
-        if writable and not cls.ATTACH_WRITABLE:
-            raise ArenaError(f"{name!r}: a {cls.KIND} has one writer, its own process: attach it without writable=True")
         self = cls.__new__(cls)
         self.name, self.parameters, self.owner, self.writable = name, entry.parameters, entry.pid, writable
         try:
