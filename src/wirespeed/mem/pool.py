@@ -209,7 +209,7 @@ class Pool(Shared):
     """
 
     KIND = "pool"
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
