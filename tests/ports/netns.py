@@ -36,7 +36,7 @@ from wirespeed.jit.libc import poll
 from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release
 from wirespeed.mem.region import Region
-from wirespeed.ports.netdev import within
+from wirespeed.ports.netdev import look, within
 from wirespeed.ports.port import Port, port
 
 LEFT_ADDRESS, RIGHT_ADDRESS = "10.77.0.1", "10.77.0.2"
@@ -121,6 +121,11 @@ class Space:
         """A counter of /sys/class/net (ip netns exec mounts this namespace's)."""
         return int(self.run("cat", f"/sys/class/net/{interface}/statistics/{name}"))
 
+    def running(self, interface: str) -> bool:
+        """Whether an interface is up and the kernel says that it has a carrier."""
+        found = within(self.name, lambda: look(interface))
+        return found is not None and found.running
+
     def quiet(self, interface: str) -> None:
         """Keep the kernel from saying anything by itself there."""
         self.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
@@ -149,7 +154,11 @@ def spaces(*suffixes: str) -> Iterator[list[Space]]:
 
 
 def cable(host: Space, middle: Space, end: str, address: str) -> None:
-    """A veth pair: ``eth0`` with an address in ``host``, ``end`` without one in ``middle``."""
+    """A veth pair: ``eth0`` with an address in ``host``, ``end`` without one in ``middle``; both have a carrier.
+
+    The kernel tells the carrier later than it is there, up to a second (linkwatch): events of a port that is opened
+    before would begin with it.
+    """
     link = ["ip", "link", "add", "eth0", "netns", host.name, "type", "veth", "peer", "name", end]
     subprocess.run([*link, "netns", middle.name], check=True)
     host.quiet("eth0")
@@ -157,6 +166,7 @@ def cable(host: Space, middle: Space, end: str, address: str) -> None:
     host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
     host.run("ip", "link", "set", "eth0", "up")
     middle.run("ip", "link", "set", end, "up")
+    eventually(lambda: host.running("eth0") and middle.running(end), "a carrier")
 
 
 # A bridge of two ports -----------------------------------------------------------------------------------
