@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass
 
 from wirespeed.ports.options import option
-from wirespeed.ports.ring import RingOptions, RingPort
+from wirespeed.ports.ring import RingOptions, RingPort, check_size
 
 _numbers = itertools.count(1)
 
@@ -27,6 +27,7 @@ class Loop(RingPort):
     passive = True
 
     def __init__(self, spec: str, options: LoopOptions) -> None:
+        check_size(spec, options.size)
         super().__init__(spec, RingOptions(f"loop-{next(_numbers)}", options.size))
         self.name = spec
 

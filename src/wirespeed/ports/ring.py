@@ -96,6 +96,12 @@ def _arm(record, on):
     return 1 if RingView(record.ring).count > 0 else 0
 
 
+def check_size(spec: str, size: int) -> None:
+    """Raises PortError: a ring cannot hold ``size`` packets."""
+    if not 2 <= size <= LARGEST or size & (size - 1):
+        raise PortError(f"port {spec!r}: size={size} must be a power of two, 2 to {LARGEST}")
+
+
 @kernel
 def _drain(ring, vector, room):
     return sc_dequeue(ring, vector, room)
@@ -148,8 +154,8 @@ class RingPort(Port):
         size = options.size
         if not options.ring:
             raise PortError(f"port {spec!r} lacks a name: ring:NAME")
-        if size and (not 2 <= size <= LARGEST or size & (size - 1)):
-            raise PortError(f"port {spec!r}: size={size} must be a power of two, 2 to {LARGEST}")
+        if size:
+            check_size(spec, size)
         self._pool: Pool | None = None
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
