@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from wirespeed.bench.pairing import Pair, summarise
-from wirespeed.bench.result import Row, lower_is_better, ratio, to_json, to_table
+from wirespeed.bench.result import Row, lower_is_better, ratio, to_json, to_markdown, to_table
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,13 @@ def test_the_table_shows_the_peer_and_the_ratio() -> None:
     console.print(to_table([Row("pcap", "DNS per client", "s", 0.25, "libpcap 1.10.3", 0.5, 2.0)], "reading"))
     text = console.export_text()
     assert "libpcap 1.10.3" in text and "2.00" in text and "0.25" in text
+
+
+def test_a_table_for_a_document():
+    text = to_markdown(
+        [Row("port", "64 B", "Mpps", 3.14159, "testpmd | pcap", 2.0, 1.5708), Row("idle", "CPU", "%", 0.25)]
+    )
+    assert text.splitlines()[2:] == [
+        "| port | 64 B | Mpps | 3.142 | 2 | 1.57 | testpmd \\| pcap |",
+        "| idle | CPU | % | 0.25 | - |  | - |",
+    ]

@@ -65,6 +65,16 @@ def to_json(rows: Iterable[Row]) -> str:
     return json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False)
 
 
+def to_markdown(rows: Iterable[Row]) -> str:
+    """The rows as a table for a document."""
+    lines = ["| bench | metric | unit | wirespeed | peer | ratio | beside |", "|---|---|---|--:|--:|--:|---|"]
+    for row in rows:
+        shown = "" if row.ratio is None else f"{row.ratio:.2f}"
+        cells = [row.bench, row.metric, row.unit, _figure(row.value), _figure(row.peer_value), shown, row.peer or "-"]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
 def to_table(rows: Iterable[Row], title: str | None = None) -> Table:
     """The rows as a rich table; green where wirespeed is ahead, red where it is behind."""
     from rich.table import Table

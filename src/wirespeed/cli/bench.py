@@ -40,6 +40,7 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="All benches, as without a name.")] = False,
     peer: Annotated[str | None, typer.Option(help="Measure beside a peer: dpdk.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="See that it works: short runs, small inputs.")] = False,
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs; the median is reported.")] = 5,
     captures: Annotated[str | None, typer.Option(help="Folder of captures that the pcap bench is built from.")] = None,
@@ -47,7 +48,7 @@ def command(
     driver: Annotated[str | None, typer.Option(help="Of bench port: which driver; all of them without it.")] = None,
 ) -> None:
     """Measure wirespeed, beside a peer in turns; a ratio above 1 means that wirespeed is ahead."""
-    from wirespeed.bench.result import to_json, to_table
+    from wirespeed.bench.result import to_json, to_markdown, to_table
     from wirespeed.bench.settings import Settings
 
     if name is not None and name not in BENCHES:
@@ -73,6 +74,8 @@ def command(
                 failed.append(f"bench {bench}: {error}")
     if json:
         print(to_json(rows))
+    elif markdown:
+        print(to_markdown(rows))
     else:
         Console(highlight=False).print(to_table(rows, "wirespeed bench"))
         for note in settings.notes:
