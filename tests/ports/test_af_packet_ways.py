@@ -286,11 +286,12 @@ def test_the_link(hosts) -> None:
         assert ends.port.link() == Link(True, 10_000, "")
         assert ends.port.facts()["driver"] == "veth"
         middle.run("ip", "link", "set", "left", "down")
-        eventually(lambda: not ends.port.link().up, "the link to be down")
+        _wait(ends, "link-down", 1)  # events are said after the state that they are about
+        assert not ends.port.link().up
         middle.run("ip", "link", "set", "left", "up")
-        eventually(lambda: ends.port.link().up, "the link to be up")
-        kinds = [event.kind for event in ends.port.events.since()]
-        assert kinds[:2] == ["link-down", "link-up"]
+        _wait(ends, "link-up", 1)
+        assert ends.port.link().up
+        assert [event.kind for event in ends.port.events.since()] == ["link-down", "link-up"]
 
 
 # Interfaces come and go ------------------------------------------------------------------------------------

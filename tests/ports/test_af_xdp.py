@@ -81,6 +81,11 @@ def heard(wire: socket.socket, count: int, size: int = 65536) -> list[bytes]:
     return found
 
 
+def told(ends: Hand, *kinds: str) -> None:
+    """Wait until the port's events are these, in this order: one is said after the state that it is about."""
+    eventually(lambda: [each.kind for each in ends.port.events.since()] == list(kinds), f"events {kinds}")
+
+
 def program_on(middle: Space, interface: str = "left") -> int:
     return within(middle.name, lambda: attached(facts("test", interface).index))
 
@@ -188,15 +193,16 @@ def test_the_far_side_is_down(hosts) -> None:
     with hand(spec(middle)) as ends:
         left.run("ip", "link", "set", "eth0", "down")
         try:
-            eventually(lambda: not ends.port.link().up, "no carrier")
+            told(ends, "link-down")
+            assert not ends.port.link().up
             taken = ends.send(*[frame(bytes(60))] * 10)
             stats = ends.port.stats()
             assert stats.tx_packets + stats.tx_dropped == taken
             assert stats.tx_packets == 0
         finally:
             left.run("ip", "link", "set", "eth0", "up")
-        eventually(lambda: ends.port.link().up, "a carrier")
-        assert [each.kind for each in ends.port.events.since()] == ["link-down", "link-up"]
+        told(ends, "link-down", "link-up")
+        assert ends.port.link().up
         with left.raw() as wire:
             assert ends.send(frame(b"again")) == 1
             assert heard(wire, 1) == [frame(b"again")]
@@ -212,7 +218,8 @@ def test_the_interface_is_down(hosts) -> None:
             assert ends.port.stats().tx_packets == 0
         finally:
             middle.run("ip", "link", "set", "left", "up")
-        eventually(lambda: ends.port.link().up, "a carrier")
+        told(ends, "link-down", "link-up")
+        eventually(lambda: left.running("eth0"), "a carrier of the far side")  # which drops what is sent without one
         assert ends.send(frame(b"now")) == 1
         assert heard(wire, 1) == [frame(b"now")]
         wire.send(frame(b"and back"))
