@@ -7,8 +7,10 @@ import struct
 import pytest
 
 from wirespeed.errors import CaptureError, PortError
+from wirespeed.jit.entry import entry
 from wirespeed.mem.descriptor import CELL, FLAGS, HEADROOM, ROOM, length_of, offset_of
-from wirespeed.ports.pcap import loop as pcap_loop
+from wirespeed.ports.pcap.loop import LoopQueue, read_lines, read_table
+from wirespeed.ports.pcap.stream import CaptureStream
 from wirespeed.ports.port import port
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
@@ -66,8 +68,10 @@ def test_lap_after_lap(opened, worker, frames, room):
 
 
 def test_the_function_is_chosen_by_the_longest_packet(opened):
-    assert opened(capture([frame(64)])).receive is pcap_loop.receive_lines
-    assert opened(capture([frame(64), frame(65)])).receive is pcap_loop.receive
+    short, long = opened(capture([frame(64)])), opened(capture([frame(64), frame(65)]))
+    assert LoopQueue(short.rx[0]).kernel == entry(read_lines, 4)
+    assert LoopQueue(long.rx[0]).kernel == entry(read_table, 4)
+    assert short.receive is long.receive  # one graph serves both
 
 
 def test_descriptors_are_of_fresh_cells(opened, worker):
@@ -136,6 +140,23 @@ def test_a_dry_pool_makes_it_wait(opened, worker, pool, frames):
 def test_what_cannot_be_looped(opened, data, options, says):
     with pytest.raises(CaptureError, match=says):
         opened(data, options)
+
+
+@pytest.mark.parametrize(
+    "now", [[*SHORT, frame(60)], SHORT[:-1], [*SHORT[:-1], frame(65)], MIXED], ids=["more", "fewer", "longer", "others"]
+)
+def test_a_file_that_changes_between_the_two_readings(opened, tmp_path, pool, monkeypatch, now):
+    """It is measured, then copied; another program writes to it meanwhile."""
+    again = CaptureStream._again
+
+    def changed(stream):
+        (tmp_path / "in.pcap").write_bytes(gzip.compress(capture(now), mtime=0))
+        again(stream)
+
+    monkeypatch.setattr(CaptureStream, "_again", changed)
+    with pytest.raises(CaptureError, match="changed while it was read: loop over a copy"):
+        opened(gzip.compress(capture(SHORT), mtime=0))
+    assert pool.in_use == 0
 
 
 def test_no_timestamps(opened):

@@ -1,7 +1,9 @@
 """Writing: packets in, the bytes of a file out."""
 
+import errno
 import gzip
 import os
+import random
 import resource
 import signal
 import struct
@@ -13,6 +15,8 @@ import zstandard
 from wirespeed.errors import CaptureError
 from wirespeed.jit import load64, write_bytes
 from wirespeed.mem.descriptor import CELL, NEEDS_CHECKSUM, address_of, cell_of, with_data
+from wirespeed.mem.stream import StreamView, consume
+from wirespeed.ports.pcap.write import LaneQueue
 from wirespeed.ports.port import port
 
 PCAP_HEADER = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
@@ -155,6 +159,20 @@ def test_what_does_not_fit_is_dropped_and_counted(tmp_path, worker, pool):
     assert made.stats() == stats
 
 
+def test_room_that_is_made_meanwhile_is_seen(tmp_path, worker, pool):
+    """A chain may need 256 KiB of room: what was free at the last look is looked at again before one is dropped."""
+    made = port(f"pcap:{tmp_path / 'o.pcap'},buffer=1Mi")
+    made.open(pool, 0, 1)
+    stream = StreamView(LaneQueue(made.tx[0]).stream)
+    while stream.size - stream.produced > 450_000:
+        worker.send(made, [worker.make(frame(1484)) for _ in range(20)])
+    consume(stream.address, stream.produced)  # the writer has taken all of it
+    assert stream.consumed_seen == 0
+    worker.send(made, [worker.make(frame(60_000)) for _ in range(8)])
+    assert made.stats().tx_dropped == 0
+    made.close()
+
+
 def test_flush_after_each_burst(tmp_path, worker):
     path = tmp_path / "o.pcap"
     made = port(f"pcap:{path},flush=yes")
@@ -277,6 +295,42 @@ def test_room_again_on_the_disk(tmp_path, worker, pool):
     source.open(pool, 1, 0)
     assert worker.receive_all(source) == [frame(1484)] * 300
     source.close()
+
+
+@pytest.mark.parametrize("ending", ["pcap", "pcapng", "pcap.gz", "pcapng.zst"])
+def test_a_disk_with_one_bad_moment(tmp_path, worker, pool, monkeypatch, ending):
+    """An error in the middle of a record: what is written afterwards follows the last whole one."""
+    made = port(f"pcap:{tmp_path / 'o'}.{ending}")
+    made.open(pool, 0, 1)
+    made.begin()
+    until(lambda: not made._sink.files._pending)
+    os_write, answers = os.write, [2000, OSError(errno.EIO, "Input/output error")]
+
+    def write(fd, data):
+        if fd != made._sink.files._fd or not answers:
+            return os_write(fd, data)
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return os_write(fd, data[:answer])
+
+    monkeypatch.setattr("wirespeed.ports.pcap.files.os.write", write)
+    sent = [random.Random(seed).randbytes(1484) for seed in range(120)]  # more than a compressor keeps
+    worker.send(made, [worker.make(data) for data in sent])
+    until(lambda: not answers and not made.extended()["waiting_bytes"])
+    later = [frame(60, seed) for seed in range(3)]
+    for data in later:
+        worker.send(made, [worker.make(data)])
+    until(lambda: not made.extended()["waiting_bytes"])
+    lost = made._sink.writer.lanes[0].lost
+    made.close()
+    assert 0 < lost <= 120
+    source = port(f"pcap:{tmp_path / 'o'}.{ending}")
+    source.open(pool, 1, 0)
+    read = worker.receive_all(source)
+    source.close()
+    assert read[-3:] == later
+    assert read[:-3] == sent[: len(read) - 3]
 
 
 @pytest.mark.parametrize("packing", ["gz", "zst"])

@@ -1,5 +1,6 @@
 """tap and tun: one call for a burst or one a packet, no offloads, no Ethernet; interfaces that are removed or moved."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -126,8 +127,14 @@ def test_without_io_uring_it_works_as_well(space: Space, monkeypatch: pytest.Mon
         assert end.send(frame(b"out")) == 1
 
 
-def test_what_the_host_has_no_room_for_is_counted(space: Space) -> None:
-    with hand(spec(space)) as end, space.raw("w0") as wire:
+@pytest.mark.parametrize("others", [0, 60])
+def test_what_the_host_has_no_room_for_is_counted(space: Space, others: int) -> None:
+    """Also on a host with so many interfaces that the kernel does not tell of all of them at once."""
+    pairs = f"for i in $(seq {others // 2}); do echo link add one$i group 7 type veth peer name two$i; done"
+    with contextlib.ExitStack() as stack:
+        space.run("sh", "-c", f"{pairs} | ip -batch -")
+        stack.callback(space.run, "ip", "link", "delete", "group", "7", check=False)
+        end, wire = stack.enter_context(hand(spec(space))), stack.enter_context(space.raw("w0"))
         space.run("ip", "link", "set", "w0", "txqueuelen", "10")
         wire.setsockopt(263, 20, 1)  # PACKET_QDISC_BYPASS
         lost = 0

@@ -19,7 +19,7 @@ from wirespeed.errors import CaptureError
 from wirespeed.ports.pcap.packing import Compressor, compressor, packing_named, without_packing
 
 _NO_LIMIT = 1 << 62
-_PIECE = 1 << 20  # bytes compressed at once
+_PIECE, _PACKED_PIECE = 4 << 20, 1 << 20  # bytes to write, or to compress, at once
 _FLUSH_S = 1.0  # a compressed file is complete up to a second ago
 _FOR_GOOD = (errno.EPIPE, errno.EBADF, errno.EIO, errno.ENODEV)
 
@@ -35,6 +35,7 @@ class Files:
     Attributes:
         error: why the last write failed, until one succeeds.
         started: when the first packet of this file was written, by ``clock``; 0: it has none.
+        reserved: bytes that :meth:`end` will write, which ``left`` does not offer to packets.
         clock: what tells the time, in seconds.
 
     Raises:
@@ -46,6 +47,7 @@ class Files:
         self.packing = packing_named(path)
         self.error: OSError | None = None
         self.started = 0.0
+        self.reserved = 0
         self.clock: Callable[[], float] = time.monotonic
         self._number = int(self.rotates)
         self._packer: Compressor | None = None
@@ -123,12 +125,17 @@ class Files:
     @property
     def left(self) -> int:
         """Bytes of capture that this file may still take."""
-        return max(self.rotate - self._written, 0) if self.rotate else _NO_LIMIT
+        return max(self.rotate - self.reserved - self._written, 0) if self.rotate else _NO_LIMIT
 
     @property
     def due(self) -> bool:
         """Whether this file has lasted long enough."""
         return bool(self.every and self.started and self.clock() - self.started >= self.every)
+
+    @property
+    def piece(self) -> int:
+        """The most bytes to offer at once."""
+        return _PACKED_PIECE if self.packing else _PIECE
 
     def write(self, data: memoryview) -> int:
         """Write from the front of ``data``; how many bytes were taken, 0 if none can be now (``error`` says why)."""
@@ -141,10 +148,13 @@ class Files:
         return done
 
     def _compress(self, packer: Compressor, data: memoryview) -> int:
-        """The same through the compressor; data is taken once the file has what it became."""
+        """All of it through the compressor; it is taken once the file has what it became.
+
+        So what is given up in between was whole records: half a one could not be taken out of the file again.
+        """
         if not self._held:
-            self._held = min(len(data), _PIECE)
-            self._pending = memoryview(packer.compress(data[: self._held]))
+            self._held = len(data)
+            self._pending = memoryview(packer.compress(data))
             self._unflushed = True
         if not self._push():
             return 0
@@ -215,10 +225,12 @@ class Files:
                 os.unlink(self._name(self._number - self.keep))
 
     def cut(self, back: int) -> None:
-        """Take the last ``back`` bytes away: the part of a record whose rest does not fit."""
+        """Take the last ``back`` bytes away: the part of a record whose rest is given up, compressed or not."""
+        self._held = 0
         with contextlib.suppress(OSError):
             if back and self.regular and not self.packing:
-                os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR) - back)
+                os.ftruncate(self._fd, os.lseek(self._fd, -back, os.SEEK_CUR))  # what comes next must leave no hole
+                self._written -= back
 
     def close(self) -> str:
         """Close; what the kernel says about it, empty if nothing. NFS and quotas tell it here."""

@@ -7,8 +7,8 @@ that every queue reads the table straight through and the processor's prefetcher
     times     8 B a packet, nanoseconds since the first; only where they are replayed
     lines     packet 0 | packet 1 | ...   each from a 64-byte boundary on
 
-Where no packet is longer than a line, :func:`receive_lines` copies each with two vector moves and stores
-its descriptor, nothing else; :func:`receive` takes what comes. The table is filled by the reader of the
+Where no packet is longer than a line, :func:`read_lines` copies each with two vector moves and stores
+its descriptor, nothing else; :func:`read_table` takes what comes. The table is filled by the reader of the
 file's format itself, through the pool's cells.
 """
 # mypy: allow-untyped-calls, no-warn-return-any
@@ -24,17 +24,18 @@ from wirespeed.jit import cold, copy, copy64, inline, kernel, le64, load16, load
 from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import Cache, Pool, release, take, taken, untake
 from wirespeed.mem.region import Region
-from wirespeed.ports.pcap import ng_read as pcapng_read
-from wirespeed.ports.pcap import read as pcap_read
+from wirespeed.ports.pcap.called import CalledQueue
 from wirespeed.ports.pcap.cells import chain, fresh_address, stamp
-from wirespeed.ports.queue import ENDED, Queue
+from wirespeed.ports.pcap.ng_read import read_blocks
+from wirespeed.ports.pcap.read import FileQueue, read_records
+from wirespeed.ports.queue import ENDED
 
 _LINE = 64
 _BURST = 64
 _LOOK_S = 0.0005
 
 
-class LoopQueue(Queue):
+class LoopQueue(CalledQueue):
     """A queue record with its place in the table."""
 
     lengths = le64(64, "address of the packets' lengths")
@@ -49,8 +50,8 @@ class LoopQueue(Queue):
     SIZE = 192
 
 
-@inline
-def receive_lines(queue: int, cache: int, vector: int, room: int) -> int:
+@kernel
+def read_lines(queue: int, cache: int, vector: int, room: int) -> int:
     """The next packets, none of which is longer than 64 bytes."""
     record = LoopQueue(queue)
     if record.left == 0:
@@ -84,8 +85,8 @@ def receive_lines(queue: int, cache: int, vector: int, room: int) -> int:
     return got
 
 
-@inline
-def receive(queue: int, cache: int, vector: int, room: int) -> int:
+@kernel
+def read_table(queue: int, cache: int, vector: int, room: int) -> int:
     """The next packets, of any length; fewer than ``room`` when the pool is short of cells."""
     record = LoopQueue(queue)
     if record.left == 0:
@@ -163,16 +164,6 @@ def stamp_times(queue: int, cells: int, vector: int, count: int, index: int) -> 
 # Filling the table -----------------------------------------------------------------------------------------
 
 
-@kernel
-def _read_pcap(queue: int, cache: int, vector: int, room: int) -> int:
-    return pcap_read.receive(queue, cache, vector, room)
-
-
-@kernel
-def _read_pcapng(queue: int, cache: int, vector: int, room: int) -> int:
-    return pcapng_read.receive(queue, cache, vector, room)
-
-
 @inline
 def _packet_length(cells: int, desc: int) -> int:
     if desc & CHAINED != 0:
@@ -192,12 +183,19 @@ def _measure(cache: int, vector: int, count: int) -> int:
 
 
 @kernel
-def _lay_out(cache: int, vector: int, count: int, lengths: int, times: int, line: int) -> int:
-    """Copy packets to their lines and free them; the address after the last line. ``times`` is 0 if none are kept."""
+def _lay_out(cache: int, vector: int, count: int, lengths: int, times: int, line: int, end: int) -> int:
+    """Copy packets to their lines and free them; the address after the last line, 0 if they do not end by ``end``.
+
+    Args:
+        times: where theirs go; 0: none are kept.
+    """
     stack = Cache(cache)
     for i in range(count):
         desc = load64(vector + (i << 3))
         length = _packet_length(stack.cells, desc)
+        if ((length + _LINE - 1) & -_LINE) > end - line:
+            line = 0
+            break
         store16(lengths + (i << 1), length)
         if times != 0:
             own = CellHeader(header_of(stack.cells, desc)).timestamp if desc & META != 0 else 0
@@ -234,20 +232,20 @@ class Table:
         lap_ns: time from one lap to the next: from the first packet to the last, and a mean gap.
 
     Raises:
-        CaptureError: the packets need more than ``memory`` bytes, or there are none.
+        CaptureError: the packets need more than ``memory`` bytes, or there are none, or not the same ones twice.
     """
 
     def __init__(
         self,
         name: str,
-        reader: pcap_read.FileQueue,
+        reader: FileQueue,
         rewind: Callable[[], None],
         pcapng: bool,
         pool: Pool,
         memory: int,
         timed: bool = False,
     ) -> None:
-        self._read = _read_pcapng if pcapng else _read_pcap
+        self._read = read_blocks if pcapng else read_records
         self._cache = pool.cache(pool.workers)
         each = 10 if timed else 2
         rewind()
@@ -274,12 +272,25 @@ class Table:
             self.only_lines = size == self.packets * _LINE
             reader.ended, reader.interfaces, reader.packets, reader.errors = 0, 0, 0, 0
             rewind()
-            done, line = 0, self.lines
-            for count in self._bursts(name, reader, burst.address):
-                at = self.times + 8 * done if timed else 0
-                line = _lay_out(self._cache, burst.address, count, self.lengths + 2 * done, at, line)
-                done += count
+            try:
+                self._fill(name, reader, burst.address, self.lines + size, timed)
+            except BaseException:
+                self._memory.close()
+                raise
         self.lap_ns = self._count_from_the_first() if timed else 0
+
+    def _fill(self, name: str, reader: FileQueue, vector: int, end: int, timed: bool) -> None:
+        """Read once more, and lay out; ``end`` is the address after the last line."""
+        done, line = 0, self.lines
+        for count in self._bursts(name, reader, vector):
+            times = self.times + 8 * done if timed else 0
+            within = end if done + count <= self.packets else 0
+            line = _lay_out(self._cache, vector, count, self.lengths + 2 * done, times, line, within)
+            done += count
+            if not line:
+                break
+        if line != end or done != self.packets:
+            raise CaptureError(f"{name}: changed while it was read: loop over a copy that nobody writes to")
 
     def _count_from_the_first(self) -> int:
         """Make times count from the first packet; how long a lap is."""
@@ -288,7 +299,7 @@ class Table:
         last = int(times.max())
         return last + last // max(self.packets - 1, 1)
 
-    def _bursts(self, name: str, reader: pcap_read.FileQueue, vector: int) -> Iterator[int]:
+    def _bursts(self, name: str, reader: FileQueue, vector: int) -> Iterator[int]:
         """Read to the end; how many packets each burst left at ``vector``."""
         while True:
             before = reader.position

@@ -25,6 +25,7 @@ from wirespeed.jit import (
     bswap32,
     cold,
     inline,
+    kernel,
     le32,
     le64,
     load8,
@@ -98,8 +99,8 @@ def _u16(at: int, swapped: bool) -> int:
     return bswap16(value) if swapped else value
 
 
-@inline
-def receive(queue: int, cache: int, vector: int, room: int) -> int:
+@kernel
+def read_blocks(queue: int, cache: int, vector: int, room: int) -> int:
     """The next packets, copied; fewer than ``room`` when the pool is short of cells."""
     record = FileQueue(queue)
     if record.ended != 0:

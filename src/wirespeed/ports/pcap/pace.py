@@ -10,18 +10,16 @@ The reader fills a burst into the record; from there packets leave as they becom
     0     counters, the reader's record, the pacer
     256   descriptors, BURST of 8 bytes: those from `next` on wait
 
-Whatever reads (a file, a stream, a table in memory) is called by one of the functions at the end.
+Whatever reads (a file, a stream, a table in memory) is called by its record.
 """
 # mypy: allow-untyped-calls, no-warn-return-any
 
 from wirespeed.eal.clock import tsc_hz
-from wirespeed.jit import cold, cycles, inline, le64, load64, multiply_high, signed64, store64
+from wirespeed.jit import cold, cycles, inline, kernel, le64, load64, multiply_high, signed64, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache
-from wirespeed.ports.pcap import loop as pcap_loop
-from wirespeed.ports.pcap import ng_read as pcapng_read
-from wirespeed.ports.pcap import read as pcap_read
-from wirespeed.ports.pcap.loop import LoopQueue
+from wirespeed.ports.pcap.called import CalledQueue, call
+from wirespeed.ports.pcap.loop import LoopQueue, stamp_times
 from wirespeed.ports.queue import ENDED, Queue, bytes_of, count_burst
 
 BURST: int = 64
@@ -35,7 +33,7 @@ _CATCH_UP_S = 0.01
 _STASH = 256
 
 
-class PacedQueue(Queue):
+class PacedQueue(CalledQueue):
     """A queue record that holds packets of another one back."""
 
     reader = le64(64, "address of the record that is read from")
@@ -52,6 +50,7 @@ class PacedQueue(Queue):
     fraction = le64(152, "and 1 / 2^64 of them")
     bare = le64(160, "1: take the metadata off, which was only for this")
     late = le64(168, "cycles that may be made up for")
+    looped = le64(176, "1: the reader's is a table, whose packets have times only here")
     SIZE = 256
 
 
@@ -130,47 +129,19 @@ def _due(record: PacedQueue, cache: int, vector: int, room: int) -> int:
     return done
 
 
-@inline
-def _wants_more(record: PacedQueue) -> bool:
-    return record.next == record.waiting
-
-
-@inline
-def receive_pcap(queue: int, cache: int, vector: int, room: int) -> int:
-    """Packets of a pcap that are due."""
+@kernel
+def read_paced(queue: int, cache: int, vector: int, room: int) -> int:
+    """Packets that are due."""
     record = PacedQueue(queue)
-    if _wants_more(record):
-        got = pcap_read.receive(record.reader, cache, _stash(queue), BURST)
+    if record.next == record.waiting:
+        timed = record.looped != 0 and record.by_time != 0
+        index = LoopQueue(record.reader).index if timed else 0
+        got = call(record.reader, cache, _stash(queue), BURST)
         _filled(record, got)
         if got == ENDED:
             return ENDED
-    return _due(record, cache, vector, room)
-
-
-@inline
-def receive_pcapng(queue: int, cache: int, vector: int, room: int) -> int:
-    """Packets of a pcapng that are due."""
-    record = PacedQueue(queue)
-    if _wants_more(record):
-        got = pcapng_read.receive(record.reader, cache, _stash(queue), BURST)
-        _filled(record, got)
-        if got == ENDED:
-            return ENDED
-    return _due(record, cache, vector, room)
-
-
-@inline
-def receive_loop(queue: int, cache: int, vector: int, room: int) -> int:
-    """Packets of a table that are due."""
-    record = PacedQueue(queue)
-    if _wants_more(record):
-        index = LoopQueue(record.reader).index
-        got = pcap_loop.receive(record.reader, cache, _stash(queue), BURST)
-        _filled(record, got)
-        if got == ENDED:
-            return ENDED
-        if record.by_time != 0:
-            pcap_loop.stamp_times(record.reader, Cache(cache).cells, _stash(queue), got, index)
+        if timed:
+            stamp_times(record.reader, Cache(cache).cells, _stash(queue), got, index)
     return _due(record, cache, vector, room)
 
 
@@ -178,9 +149,7 @@ __all__ = [
     "BURST",
     "RECORD_BYTES",
     "PacedQueue",
-    "receive_loop",
-    "receive_pcap",
-    "receive_pcapng",
+    "read_paced",
     "set_rate",
     "set_speed",
 ]

@@ -14,8 +14,8 @@ mapping (:mod:`pcap_input`), so memory does not depend on its size.
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
-from wirespeed.ports.pcap import read as pcap_read
 from wirespeed.ports.pcap import write as pcap_write
+from wirespeed.ports.pcap.called import call
 from wirespeed.ports.pcap.options import PcapOptions, check, check_direction, recipe_of
 from wirespeed.ports.pcap.sink import Sink
 from wirespeed.ports.pcap.source import Source
@@ -26,7 +26,7 @@ class Pcap(Port):
     """A capture file: read where the graph uses it as a source, written where as a sink."""
 
     Options = PcapOptions
-    receive = staticmethod(pcap_read.receive)
+    receive = staticmethod(call)
     transmit = staticmethod(pcap_write.transmit)
 
     def __init__(self, spec: str, options: PcapOptions) -> None:
@@ -47,7 +47,7 @@ class Pcap(Port):
         self._stats, self._fault = None, ""  # a port may be opened again
         if rx_queues:
             self._source = Source(self.spec, self.options, pool, rx_queues)
-            self.receive, self.arm, self.rx = self._source.receive, self._source.arm, self._source.queues
+            self.arm, self.rx = self._source.arm, self._source.queues
         elif tx_queues:
             names = [f"queue {number}" for number in range(tx_queues)] if tx_queues > 1 else [""]
             lanes = [(number, 0) for number in range(tx_queues)]

@@ -12,9 +12,10 @@ from wirespeed.jit.libc import read
 from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import Cache, take, taken, untake
 from wirespeed.mem.stream import StreamView, consume, is_over, place_of, produced, set_asleep
+from wirespeed.ports.pcap.called import CalledQueue
 from wirespeed.ports.pcap.cells import chain, copy_in, fresh_address, stamp
 from wirespeed.ports.pcap.format import MAX_CAPTURED, MAX_PACKET
-from wirespeed.ports.queue import ENDED, Queue, count_burst
+from wirespeed.ports.queue import ENDED, count_burst
 
 PATIENCE: int = 4096
 """Records or blocks without a packet that one call passes over before it lets the worker go on."""
@@ -42,7 +43,7 @@ FAULTS = {
 """What is wrong with a record, by the code the data plane leaves."""
 
 
-class FileQueue(Queue):
+class FileQueue(CalledQueue):
     """A queue record that walks a capture. For pcapng, a table of interfaces follows at ``SIZE``."""
 
     at = le64(64, "address of the next record or block")
@@ -107,8 +108,8 @@ def publish(stream: int, position: int) -> bool:
     return StreamView(stream).asleep != 0
 
 
-@inline
-def receive(queue: int, cache: int, vector: int, room: int) -> int:
+@kernel
+def read_records(queue: int, cache: int, vector: int, room: int) -> int:
     """The next records' data, copied; fewer than ``room`` when the pool is short of cells."""
     record = FileQueue(queue)
     if record.ended != 0:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.errors import CaptureError
 from wirespeed.jit import tsc
+from wirespeed.jit.entry import entry
 from wirespeed.mem.region import Region
 from wirespeed.mem.stream import Stream
 from wirespeed.ports.pcap.files import Files
 from wirespeed.ports.pcap.format import MAX_CAPTURED
 from wirespeed.ports.pcap.headers import pcap_header, pcapng_header
 from wirespeed.ports.pcap.packing import without_packing
-from wirespeed.ports.pcap.write import LaneQueue
+from wirespeed.ports.pcap.write import LaneQueue, lay_out
 from wirespeed.ports.pcap.writer import Lane, Writer
 
 BUFFER: int = 32 << 20
@@ -126,7 +127,7 @@ class Sink:
         queue.stream, queue.snap, queue.pcapng = stream.address, recipe.snap, int(recipe.pcapng)
         queue.interface, queue.direction = interface, direction
         queue.tick_ns = 1 if recipe.nano else 1000
-        queue.hz = tsc_hz()
+        queue.hz, queue.kernel = tsc_hz(), entry(lay_out, 4)
         queue.anchor_cycles, queue.anchor_ns = tsc(), time.time_ns()
         return Lane(queue, stream, address + LaneQueue.SIZE)
 

@@ -1,20 +1,19 @@
-"""A capture that is being read: the file or stream, the records of its queues, and which function reads them."""
+"""A capture that is being read: the file or stream, the records of its queues, and which kernels read them."""
 
 from collections.abc import Callable
 from typing import Any
 
 from wirespeed.errors import CaptureError, PortError
+from wirespeed.jit.entry import entry
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
-from wirespeed.ports.pcap import loop as pcap_loop
-from wirespeed.ports.pcap import ng_read as pcapng_read
-from wirespeed.ports.pcap import pace as pcap_pace
 from wirespeed.ports.pcap import read as pcap_read
 from wirespeed.ports.pcap.input import open_capture
-from wirespeed.ports.pcap.loop import LoopQueue, Table
+from wirespeed.ports.pcap.loop import LoopQueue, Table, read_lines, read_table
+from wirespeed.ports.pcap.ng_read import BYTES, read_blocks
 from wirespeed.ports.pcap.options import PcapOptions
-from wirespeed.ports.pcap.pace import RECORD_BYTES, PacedQueue
-from wirespeed.ports.pcap.read import FAULTS, FileQueue
+from wirespeed.ports.pcap.pace import RECORD_BYTES, PacedQueue, read_paced, set_rate, set_speed
+from wirespeed.ports.pcap.read import FAULTS, FileQueue, read_records
 
 _STASH = PacedQueue.SIZE
 
@@ -24,7 +23,7 @@ class Source:
 
     Attributes:
         queues: addresses of the queue records.
-        receive, arm: the functions of the packet path.
+        arm: the function of the packet path, for an idle worker; None: it polls.
         facts: what it found.
 
     Raises:
@@ -50,7 +49,7 @@ class Source:
         self.facts = {"format": "pcapng" if layout.pcapng else "pcap"}
         if options.interfaces and not layout.pcapng:
             raise PortError(f"port {self.spec!r}: a pcap has no interfaces: leave interfaces out")
-        self._record = record = FileQueue(self._region(pcapng_read.BYTES if layout.pcapng else FileQueue.SIZE))
+        self._record = record = FileQueue(self._region(BYTES if layout.pcapng else FileQueue.SIZE))
         record.left = -1 if options.loop else options.count
         record.swapped = int(layout.swapped)
         record.record_header = layout.record_header
@@ -72,10 +71,7 @@ class Source:
         return bool(self.options.speed or self.options.rate or self.options.bits)
 
     def _once(self) -> list[int]:
-        pcapng = self._file.layout.pcapng
-        plain = pcapng_read.receive if pcapng else pcap_read.receive
-        paced = pcap_pace.receive_pcapng if pcapng else pcap_pace.receive_pcap
-        self.receive: Callable[..., Any] = paced if self._is_paced else plain
+        self._record.kernel = entry(read_blocks if self._file.layout.pcapng else read_records, 4)
         self._file.attach(self._record)
         return [self._record.address]
 
@@ -110,17 +106,16 @@ class Source:
             count = options.count
             queue.left = count // queues + (index < count % queues) if count >= 0 else -1
             queue.errors = table.errors if index == 0 else 0
-        plain = pcap_loop.receive_lines if table.only_lines else pcap_loop.receive
-        self.receive = pcap_pace.receive_loop if self._is_paced else plain
+            queue.kernel = entry(read_lines if table.only_lines else read_table, 4)
         return made
 
     def _pace(self, reader: int, queues: int) -> int:
         options, record = self.options, PacedQueue(self._region(RECORD_BYTES))
-        record.reader = reader
+        record.reader, record.looped, record.kernel = reader, int(options.loop), entry(read_paced, 4)
         if options.speed:
-            pcap_pace.set_speed(record, options.speed, not (options.timestamps or options.interfaces))
+            set_speed(record, options.speed, not (options.timestamps or options.interfaces))
         else:
-            pcap_pace.set_rate(record, options.rate / queues, options.bits / queues)
+            set_rate(record, options.rate / queues, options.bits / queues)
         self._paced.append(record)
         return record.address
 

@@ -31,8 +31,8 @@ from wirespeed.mem.descriptor import (
 )
 from wirespeed.mem.pool import Cache, release
 from wirespeed.mem.stream import StreamView, consumed, place_of, produce, set_asleep, wants_waking
+from wirespeed.ports.pcap.called import CalledQueue, call
 from wirespeed.ports.pcap.format import ENHANCED, MAX_CAPTURED
-from wirespeed.ports.queue import Queue
 from wirespeed.wire.checksum import complete_checksum
 
 _SLACK = 192  # a record's own bytes, and what copying in pieces of 64 writes too much
@@ -41,7 +41,7 @@ _FLAGS = 2 | 4 << 16  # option 2 of a packet block, four bytes
 _TRAILER = 12  # that option, and the end of the options
 
 
-class LaneQueue(Queue):
+class LaneQueue(CalledQueue):
     """A queue record that lays out packets for one interface of one file."""
 
     stream = le64(64, "address of the stream's head")
@@ -66,16 +66,16 @@ _ONE: int = LaneQueue.one.offset
 def transmit(queue: int, cache: int, vector: int, count: int) -> int:
     """Lay out all ``count`` packets, and free them."""
     if count > 0:
-        stack = Cache(cache)
-        lay_out(queue, stack.cells, vector, count)
-        release(stack, vector, count)
+        call(queue, cache, vector, count)
+        release(Cache(cache), vector, count)
     return count
 
 
-@cold
-def lay_out(queue: int, cells: int, vector: int, count: int) -> None:
-    """Copy the packets at ``vector`` into the stream and count them; they stay the caller's."""
+@kernel
+def lay_out(queue: int, cache: int, vector: int, count: int) -> int:
+    """Copy the packets at ``vector`` into the stream and count them; they stay the caller's. Returns the lost ones."""
     lane = LaneQueue(queue)
+    cells = Cache(cache).cells
     stream = StreamView(lane.stream)
     pcapng = lane.pcapng != 0
     snap = lane.snap
@@ -94,9 +94,13 @@ def lay_out(queue: int, cells: int, vector: int, count: int) -> None:
     for i in range(count):
         desc = load64(vector + (i << 3))
         length = length_of(desc)
-        if at + (min(length, snap) if desc & CHAINED == 0 else min(MAX_CAPTURED, snap)) > limit:
-            lost += 1
-            continue
+        most = min(length, snap) if desc & CHAINED == 0 else min(MAX_CAPTURED, snap)
+        if at + most > limit:
+            stream.consumed_seen = consumed(lane.stream)
+            limit = first + stream.size - (start - stream.consumed_seen) - _SLACK
+            if at + most > limit:
+                lost += 1
+                continue
         data = at + (28 if pcapng else 16)
         when = stamp
         kept = min(length, snap)
@@ -133,6 +137,7 @@ def lay_out(queue: int, cells: int, vector: int, count: int) -> None:
     lane.packets += count - lost
     lane.bytes += total
     lane.calls += 1
+    return lost
 
 
 @inline

@@ -20,7 +20,6 @@ from wirespeed.ports.pcap.files import Files
 from wirespeed.ports.pcap.headers import Tally, statistics
 from wirespeed.ports.pcap.write import LaneQueue, whole_records
 
-_PIECE = 4 << 20  # bytes of one write, at most; and a quarter of the stream
 _SLEEP_S = 0.1
 _PATIENCE_S = 5.0  # that a pipe's reader has at the end, from the last byte it took
 
@@ -78,6 +77,7 @@ class Writer:
         self._turning = False  # the present file is to end
         self._failing = 0.0  # since when
         self._begun_ns = 0
+        files.reserved = len(self._trailer())
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -106,7 +106,7 @@ class Writer:
         self._thread.join()
         os.close(self._bell)
         lost = sum(lane.lost for lane in self.lanes)
-        if not lost:
+        if not lost or self.files.error is None:  # what came before the loss, or after it, is all there
             self.files.end(self._trailer())
         error, closing = self.files.error, self.files.close()
         if not (lost or error or closing):
@@ -190,7 +190,7 @@ class Writer:
             waiting = produced(lane.stream.address) - lane.taken
             if not waiting:
                 return lane.taken
-            fits = self._count(lane, min(waiting, _PIECE, lane.stream.size // 4, self.files.left))
+            fits = self._count(lane, min(waiting, self.files.piece, lane.stream.size // 4, self.files.left))
             if fits:
                 return lane.taken + fits
             if not self.files.started:

@@ -98,7 +98,10 @@ class Statistics:
 
     def dropped(self, name: str) -> int:
         """Packets the host wanted to send and dropped; 0 when there is no such interface."""
-        for line in os.pread(self._fd, 1 << 16, 0).decode(errors="replace").splitlines():
+        text = b""
+        while piece := os.pread(self._fd, 1 << 16, len(text)):  # of a seq_file, a read gives no more than a page
+            text += piece
+        for line in text.decode(errors="replace").splitlines():
             head, _, counters = line.partition(":")
             if head.strip() == name:
                 return int(counters.split()[11])

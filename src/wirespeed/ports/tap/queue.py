@@ -18,7 +18,8 @@ A TUN device has no Ethernet header. Nodes expect one: it is put in front of wha
 References: Documentation/networking/tuntap.rst; drivers/net/tun.c (tun_put_user, tun_get_user).
 """
 
-from wirespeed.jit import cold, inline, le64, load8, load16, load64, store16, store32, store64
+from wirespeed.jit import cold, inline, kernel, le64, load8, load16, load64, store16, store32, store64
+from wirespeed.jit.entry import enter4, entry
 from wirespeed.jit.libc import errno, read, readv, write, writev
 from wirespeed.mem.descriptor import (
     CELL_HEADER,
@@ -80,6 +81,7 @@ class TapQueue(Queue):
     vector = le64(160)
     scratch = le64(168)
     to = le64(176, "addresses of the Ethernet header of a bare packet: 12 bytes")
+    burst = le64(184, "the kernel that receives or sends, as entry() gave it")
     SIZE = 192
 
 
@@ -91,12 +93,17 @@ SCRATCH_BYTES: int = SLOTS * STRIDE
 
 
 def format_queue(address: int, scratch: int, offloads: bool, bare: bool) -> int:
-    """Lay out a queue in QUEUE_BYTES of zeros; returns where its :class:`wirespeed.ports.uring.Uring` is to lie."""
+    """Lay out a queue in QUEUE_BYTES of zeros; returns where its :class:`wirespeed.ports.uring.Uring` is to lie.
+
+    Args:
+        scratch: address of SCRATCH_BYTES for a queue that receives; 0: it sends.
+    """
     queue = TapQueue(address)
     queue.fd, queue.wanted, queue.scratch = -1, 1, scratch
     queue.lead, queue.bare = HEADER_BYTES if offloads else 0, _ETHERNET if bare else 0
     queue.header, queue.blank, queue.to = address + _HEADER, address + _BLANK, address + _TO
     queue.results, queue.headers, queue.vector = address + _RESULTS, address + _HEADERS, address + _VECTOR
+    queue.burst = entry(_receive if scratch else _transmit, 4)
     return address + _URING
 
 
@@ -106,12 +113,13 @@ def format_queue(address: int, scratch: int, offloads: bool, bare: bool) -> int:
 @inline
 def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     """What the host sent, as much as is there."""
-    if TapQueue(queue).fd < 0:
+    record = TapQueue(queue)
+    if record.fd < 0:
         return 0
-    return _receive(queue, cache, vector, room)
+    return enter4(record.burst, queue, cache, vector, room)
 
 
-@cold
+@kernel
 def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = TapQueue(queue)
     if record.next == record.filled:
@@ -255,10 +263,10 @@ def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     """Give packets to the host."""
     if count == 0:
         return 0
-    return _transmit(queue, cache, vector, count)
+    return enter4(TapQueue(queue).burst, queue, cache, vector, count)
 
 
-@cold
+@kernel
 def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     record = TapQueue(queue)
     cells = Cache(cache).cells

@@ -14,7 +14,7 @@ driver then has no room for is in the copy too.
 from wirespeed.jit import cold, inline, le64, load64, store64
 from wirespeed.mem.descriptor import META, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import MAX_BURST, Cache
-from wirespeed.ports.pcap.write import lay_out
+from wirespeed.ports.pcap.called import call
 from wirespeed.ports.rules.path import RULE_BYTES, fits, read_fields
 from wirespeed.ports.wrap.port import WrapQueue
 
@@ -41,10 +41,11 @@ def _tee(queue, cache, vector, count):
 
 @cold
 def _copy(queue, cache, vector, count):
-    record, cells = TeeQueue(queue), Cache(cache).cells
+    record = TeeQueue(queue)
     if record.rule_count == 0:
-        lay_out(record.lane, cells, vector, count)
+        call(record.lane, cache, vector, count)
         return
+    cells = Cache(cache).cells
     chosen = 0
     for i in range(count):
         desc = load64(vector + (i << 3))
@@ -58,7 +59,7 @@ def _copy(queue, cache, vector, count):
             store64(queue + _CHOSEN + (chosen << 3), desc)
             chosen += 1
     if chosen > 0:
-        lay_out(record.lane, cells, queue + _CHOSEN, chosen)
+        call(record.lane, cache, queue + _CHOSEN, chosen)
 
 
 @inline
