@@ -5,21 +5,17 @@ and belongs to one interface of the file, so that several workers write one pcap
 no interfaces and has one lane.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wirespeed.eal.clock import tsc_hz
 from wirespeed.errors import CaptureError
-from wirespeed.jit import tsc
-from wirespeed.jit.entry import entry
 from wirespeed.mem.region import Region
 from wirespeed.mem.stream import Stream
 from wirespeed.ports.pcap.files import Files
 from wirespeed.ports.pcap.format import MAX_CAPTURED
 from wirespeed.ports.pcap.headers import pcap_header, pcapng_header
 from wirespeed.ports.pcap.packing import without_packing
-from wirespeed.ports.pcap.write import LaneQueue, lay_out
+from wirespeed.ports.pcap.write import LaneQueue, format_lane
 from wirespeed.ports.pcap.writer import Lane, Writer
 
 BUFFER: int = 32 << 20
@@ -123,12 +119,8 @@ class Sink:
         stream = Stream(1 << (recipe.buffer - 1).bit_length(), "wirespeed-pcap-lane")
         self._streams.append(stream)
         self.queues.append(address)
-        queue = LaneQueue(address)
-        queue.stream, queue.snap, queue.pcapng = stream.address, recipe.snap, int(recipe.pcapng)
-        queue.interface, queue.direction = interface, direction
-        queue.tick_ns = 1 if recipe.nano else 1000
-        queue.hz, queue.kernel = tsc_hz(), entry(lay_out, 4)
-        queue.anchor_cycles, queue.anchor_ns = tsc(), time.time_ns()
+        queue = format_lane(address, stream.address, recipe.snap, 1 if recipe.nano else 1000)
+        queue.interface, queue.direction, queue.pcapng = interface, direction, int(recipe.pcapng)
         return Lane(queue, stream, address + LaneQueue.SIZE)
 
     def begin(self) -> None:

@@ -16,7 +16,11 @@ on the wire stays.
 """
 # mypy: allow-untyped-calls, no-warn-return-any
 
-from wirespeed.jit import cold, copy, copy64, cycles, inline, kernel, le64, load32, load64, store32, store64
+import time
+
+from wirespeed.eal.clock import tsc_hz
+from wirespeed.jit import cold, copy, copy64, cycles, inline, kernel, le64, load32, load64, store32, store64, tsc
+from wirespeed.jit.entry import entry
 from wirespeed.jit.libc import write
 from wirespeed.mem.descriptor import (
     CELL,
@@ -60,6 +64,14 @@ class LaneQueue(CalledQueue):
 
 
 _ONE: int = LaneQueue.one.offset
+
+
+def format_lane(address: int, stream: int, snap: int, tick_ns: int) -> LaneQueue:
+    """Make a record of LaneQueue.SIZE zeros one for packets that are laid out in ``stream``, from now on."""
+    lane = LaneQueue(address)
+    lane.stream, lane.snap, lane.tick_ns, lane.kernel = stream, snap, tick_ns, entry(lay_out, 4)
+    lane.hz, lane.anchor_cycles, lane.anchor_ns = tsc_hz(), tsc(), time.time_ns()
+    return lane
 
 
 @inline
@@ -224,4 +236,4 @@ def whole_records(at: int, end: int, pcapng: int, found: int) -> int:
     return at - begin
 
 
-__all__ = ["LaneQueue", "lay_out", "transmit", "whole_records"]
+__all__ = ["LaneQueue", "format_lane", "lay_out", "transmit", "whole_records"]

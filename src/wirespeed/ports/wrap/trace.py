@@ -16,13 +16,11 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
-from wirespeed.eal.clock import tsc_hz
 from wirespeed.errors import PortError
-from wirespeed.jit import tsc
 from wirespeed.mem.region import Region
 from wirespeed.mem.stream import Stream, consume, produced
 from wirespeed.ports.options import option
-from wirespeed.ports.pcap.write import LaneQueue
+from wirespeed.ports.pcap.write import LaneQueue, format_lane
 from wirespeed.ports.port import Port
 from wirespeed.ports.port import port as make_port
 from wirespeed.ports.summary import summary
@@ -79,9 +77,8 @@ class TracePort(Wrapper):
         records = [("in", address) for address in self.rx] + [("out", address) for address in self.tx]
         self._lanes = Region(max(1, len(records)) * LaneQueue.SIZE, "wirespeed-trace", huge=False)
         for number, (direction, address) in enumerate(records):
-            stream, lane = Stream(_RING, "wirespeed-trace"), LaneQueue(self._lanes.address + number * LaneQueue.SIZE)
-            lane.stream, lane.snap, lane.tick_ns = stream.address, _SNAP, 1
-            lane.hz, lane.anchor_cycles, lane.anchor_ns = tsc_hz(), tsc(), time.time_ns()
+            stream = Stream(_RING, "wirespeed-trace")
+            lane = format_lane(self._lanes.address + number * LaneQueue.SIZE, stream.address, _SNAP, 1)
             self._streams.append((direction, lane, stream))
             TeeQueue(address).lane = lane.address
         self._stopping.clear()
