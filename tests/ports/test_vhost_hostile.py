@@ -379,7 +379,6 @@ def test_only_eventfds_notify(connect, device, worker, kind) -> None:
 def test_a_notification_that_would_block(connect, device, worker) -> None:
     guest = connect().start()
     os.eventfd_write(guest.rings[0].call, 2**64 - 2)
-    device.refresh()
     eventually(lambda: "has filled the counter" in said(device), "the refusal")
     works(connect, device, worker)
 
@@ -421,7 +420,6 @@ def test_memory_that_is_taken_away(connect, device, worker) -> None:
     worker.free(worker.burst(device))
     desc = worker.make(bytes(60))
     worker.free([desc][worker.send(device, [desc]) :])
-    device.refresh()
     eventually(lambda: "has truncated the memory" in said(device), "the refusal")
     works(connect, device, worker)
 

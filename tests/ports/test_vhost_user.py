@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from vhost_guest import BASIC, GUEST, PLAIN, SIZE, USER, Guest, eventually
 
 from wirespeed.errors import PortError
-from wirespeed.jit import kernel
+from wirespeed.jit import kernel, load64, store64
+from wirespeed.jit.entry import enter3
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.port import port
 from wirespeed.ports.vhost.channel import Channel
@@ -35,6 +36,7 @@ from wirespeed.ports.vhost.messages import (
 )
 from wirespeed.ports.vhost.port import VhostUser
 from wirespeed.ports.vhost.queue import arm
+from wirespeed.ports.vhost.send import SENT
 from wirespeed.ports.virtio.features import Feature
 
 LAYOUTS = {
@@ -290,6 +292,57 @@ def test_what_the_guest_does_not_take_is_finished_first(guests, device, worker) 
         if len(data) > 154:
             assert total(data[26:34] + struct.pack(">HH", 6, len(data) - 34) + data[34:]) == 0xFFFF
     assert device.stats().tx_packets == 6
+
+
+def test_segments_that_there_is_no_room_for_are_counted(guests, device, worker) -> None:
+    guest = guests()
+    for _ in range(2):
+        guest.give(2000)
+    cut = worker.make(TCP, gso_size=1000, gso_type=1, headers_length=54)
+    assert worker.send(device, [cut]) == 1
+    assert [len(data) for _, data in guest.received()] == [1054, 1054]
+    stats = device.stats()
+    assert (stats.tx_packets, stats.tx_dropped, stats.tx_errors) == (2, 3, 0)
+
+
+def test_a_super_packet_of_one_segment_is_finished_first(guests, device, worker) -> None:
+    guest = guests()
+    guest.give(2000)
+    pseudo = TCP[26:34] + struct.pack(">HH", 6, 120)
+    whole = TCP[:16] + struct.pack(">H", 140) + TCP[18:50] + struct.pack(">H", total(pseudo)) + TCP[52:154]
+    fields = {"checksum_state": 1, "checksum_start": 34, "checksum_offset": 16}
+    assert worker.send(device, [worker.make(whole, gso_size=1000, gso_type=1, headers_length=54, **fields)]) == 1
+    ((header, data),) = guest.received()
+    assert header == PLAIN
+    assert total(pseudo + data[34:]) == 0xFFFF
+
+
+def test_a_super_packet_of_many_small_segments(guests, device, worker) -> None:
+    guest = guests(entries=256)
+    for _ in range(200):
+        guest.give(2000)
+    cut = worker.make(TCP, gso_size=25, gso_type=1, headers_length=54)
+    assert worker.send(device, [cut]) == 1
+    assert b"".join(data[54:] for _, data in guest.received()) == TCP[54:]
+
+
+@kernel
+def _send_single(single, ring, cache, vector):  # type: ignore[no-untyped-def]
+    return enter3(single, ring, cache, vector)
+
+
+def test_a_ring_that_is_stopped_in_the_middle_of_a_burst(guests, device, worker) -> None:
+    """``live`` is OFF already, the worker still inside: the ring's layout is what it was."""
+    guest = guests(LAYOUTS["split-mergeable"])
+    for _ in range(4):
+        guest.give(256)
+    record = device.session.vrings[0].record
+    store64(worker.vector, worker.make(bytes(900)))
+    record.ready, live, record.live = 4, record.live, 0
+    assert _send_single(record.single, record.address, worker.cache, worker.vector) == SENT
+    record.live = live
+    assert record.next == 4
+    worker.free([load64(worker.vector)])
 
 
 def total(data: bytes) -> int:
@@ -578,9 +631,9 @@ def test_a_stale_socket_is_replaced(at, pool) -> None:
         ("vhost_user:{}/x.sock,pakced=no", "did you mean 'packed'"),
         ("vhost_user:{}/" + "x" * 108, "1 to 107 bytes"),
         ("vhost_user:", "lacks path"),
-        ("vhost_user:{}/no/x.sock", "No such file"),
+        ("vhost_user:{}/no/x.sock", "mkdir -p"),
         ("vhost_user:{}/file", "no socket"),
-        ("vhost_user:{}/busy", "in use by another program"),
+        ("vhost_user:{}/busy", "another program listens"),
     ],
 )
 def test_errors_before_the_start(tmp_path, pool, spec, expected) -> None:

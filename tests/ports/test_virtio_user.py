@@ -19,6 +19,7 @@ from netns import eventually
 from virtio_device import Device
 
 from wirespeed.errors import PortError
+from wirespeed.jit import kernel
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port as make_port
 from wirespeed.ports.vhost.channel import Channel, close_all
@@ -35,7 +36,9 @@ from wirespeed.ports.vhost.messages import (
     unpack_vring_fd,
 )
 from wirespeed.ports.virtio.features import Feature, ProtocolFeature
+from wirespeed.ports.virtio.path import arm
 from wirespeed.ports.virtio.record import HEADER, PACKED, VirtioQueue
+from wirespeed.sync.rcu import GraceTimeout
 
 FRAME = bytes(range(60))
 EVERYTHING = (
@@ -385,12 +388,127 @@ def test_a_device_that_lies_is_sent_away(pool, worker, path, back_end):
         assert "refused" in kinds(port)
 
 
+@kernel
+def _arm(queue, on):  # type: ignore[no-untyped-def]
+    return arm(queue, on)
+
+
 def test_a_descriptor_to_sleep_on(pool, worker, path, back_end):
     back_end()
     with opened(pool, f"virtio_user:{path}") as port:
         (fd,) = port.descriptors(0)
-        assert fd == VirtioQueue(port.rx[0]).call
-        assert os.eventfd_read(fd) == 1  # the connection itself rouses a worker
+        assert select.select([fd], [], [], 0)[0]  # the connection itself rouses a worker
+        _arm(port.rx[0], 0)
+        assert not select.select([fd], [], [], 0)[0]
+        os.eventfd_write(VirtioQueue(port.rx[0]).call, 1)
+        assert select.select([fd], [], [], 0)[0]
+
+
+# A device that tries to keep us ---------------------------------------------------------------------------
+
+FULL = 2**64 - 2
+DEADLINE_S = 30.0
+
+
+def in_time(function: Any) -> None:
+    """Call it in a thread that may hang without hanging the test."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive(), "it hangs"
+
+
+def test_an_eventfd_to_wake_us_that_blocks(pool, path, back_end):
+    back_end()
+    with opened(pool, f"virtio_user:{path}") as port:
+        call = VirtioQueue(port.rx[0]).call
+        os.set_blocking(call, True)
+        in_time(lambda: _arm(port.rx[0], 0))
+
+
+def test_a_worker_that_hangs_in_telling_the_device(pool, worker, path, back_end):
+    back_end()
+    with opened(pool, f"virtio_user:{path}") as port:
+        record = VirtioQueue(port.tx[0])
+        Device(record).wants_kicks(True)
+        os.eventfd_write(record.kick, FULL)
+        os.set_blocking(record.kick, True)
+        packet = worker.make(FRAME)
+        in_time(lambda: worker.send(port, [packet]))
+        eventually(lambda: "it made an eventfd blocking" in port.link().detail, "it is sent away")
+        eventually(lambda: pool.in_use == 0, "the cells come back")
+
+
+def test_answers_with_file_descriptors(pool, path, back_end, open_files):
+    other = back_end()
+    fds = (os.memfd_create("one"), os.memfd_create("two"))
+    other.replies[Request.GET_FEATURES] = Message(Request.GET_FEATURES, pack_u64(EVERYTHING), fds, flags=5)
+    with opened(pool, f"virtio_user:{path}") as port:
+        assert "was answered with file descriptors" in port.link().detail
+        eventually(other.over.is_set, "the connection ends")
+        assert not [fd for fd in os.listdir("/proc/self/fd") if int(fd) not in fds and _is_memfd(fd)]
+    for fd in fds:
+        os.close(fd)
+
+
+def _is_memfd(fd: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith(("/memfd:one", "/memfd:two"))
+    return False
+
+
+def test_a_listener_that_accepts_nobody(pool, path):
+    """Its backlog is full: that is nobody there, not a wait."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            waiting.connect_ex(path)
+
+        def open_and_close() -> None:
+            with opened(pool, f"virtio_user:{path}") as port:
+                assert not port.link().up
+
+        in_time(open_and_close)
+
+
+def test_nobody_comes_while_workers_are_inside(pool, worker, path, back_end, monkeypatch):
+    """The cells of the connection before are still the device's; its place is free when they are back."""
+    stuck = threading.Event()
+
+    def quiesce() -> None:
+        if not stuck.is_set():
+            raise GraceTimeout("a worker is stuck")
+
+    with opened(pool, f"virtio_user:{path},role=server") as port:
+        monkeypatch.setattr(port, "quiesce", quiesce)
+        first = back_end(connects=True)
+        eventually(lambda: live(port), "connected")
+        _exchange(worker, port)
+        first.leave()
+        eventually(lambda: "error" in kinds(port), "the worker is waited for")
+        second = back_end(connects=True)
+        eventually(second.over.is_set, "it is sent away")
+        assert pool.in_use == 256
+        stuck.set()
+        eventually(lambda: pool.in_use == 0, "the cells come back")
+        back_end(connects=True)
+        eventually(lambda: live(port), "connected")
+        _exchange(worker, port)
+
+
+def test_who_hangs_up_is_not_called_at_once(pool, path, back_end, monkeypatch):
+    pauses: list[float] = []
+    with opened(pool, f"virtio_user:{path}") as port:
+        monkeypatch.setattr(port, "_later", pauses.append)
+        other = back_end()
+        eventually(lambda: live(port), "connected")
+        other.leave()
+        eventually(lambda: pauses, "what comes next")
+        assert pauses[0] >= 0.1
 
 
 def test_nothing_is_left(pool, worker, path, back_end, open_files):

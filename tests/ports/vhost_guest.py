@@ -83,11 +83,12 @@ class SplitRing:
         while self.seen & 0xFFFF != idx:
             at = self.device + 4 + self.seen % self.entries * 8
             head, length = struct.unpack("<II", self.guest.read(at, 8))
-            if self.lumped:  # one entry for several, the others mean nothing (section 2.7.13)
-                head = next(iter(self._entries))
-            self.free += self._entries.pop(head)
-            self.seen += 1
-            found.append((head, length))
+            order = list(self._entries)
+            batch = order[: order.index(head) + 1] if self.lumped else [head]  # one entry for several (section 2.7.9)
+            for each in batch:
+                self.free += self._entries.pop(each)
+                self.seen += 1
+                found.append((each, length))
         return found
 
     def suppress(self, on: bool) -> None:

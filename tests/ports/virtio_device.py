@@ -70,7 +70,7 @@ class Device:
             self._use_packed(self.used, last.id, 0)
             self.used += sum(buffer.entries for buffer in buffers)
         else:
-            at = (self.used + len(buffers) - 1) & (self.size - 1)
+            at = self.used & (self.size - 1)
             write_bytes(self.record.device + 4 + 8 * at, struct.pack("<II", last.id, 0))
             self.used += len(buffers)
             _put(self.record.device + 2, self.used, 2)

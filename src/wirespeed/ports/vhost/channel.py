@@ -116,6 +116,9 @@ class Channel:
         if answer.request != message.request or not answer.flags & REPLY:
             close_all(answer.fds)
             raise VhostError(f"{message.name} was answered by {answer.name}")
+        if answer.fds:  # no answer to what we ask has any
+            close_all(answer.fds)
+            raise VhostError(f"{message.name} was answered with file descriptors")
         return answer
 
     def _wait(self, events: int, until: float, what: str) -> None:

@@ -4,8 +4,9 @@ A region is a piece of a file whose descriptor came along. Believed is nothing: 
 long as the region says, now (fstat), and regions may not overlap, neither in the guest's addresses nor in the front
 end's. A front end that truncates the file later would make each access beyond the end a SIGBUS, so the file is sealed
 against shrinking where that is possible (a memfd made with MFD_ALLOW_SEALING: QEMU's memory-backend-memfd is sealed by
-itself). Files of DPDK and of hugetlbfs cannot be sealed; their memory is guarded (:mod:`wirespeed.jit.guard`): what is
-taken away reads as zeros, and who did that is disconnected.
+itself). Files of DPDK and of hugetlbfs cannot be sealed, and into sealed huge pages holes can still be punched, which
+nothing fills where no page is left. Such memory is guarded (:mod:`wirespeed.jit.guard`): what is taken away reads as
+zeros, and who did that is disconnected; what cannot be guarded is refused.
 
 References: vhost-user specification, "Memory regions description"; fcntl(2), "File Sealing"; memfd_create(2).
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 from wirespeed.eal.mapping import NORMAL_PAGE, map_file, unmap
 from wirespeed.jit import register, store64, unregister
+from wirespeed.jit.decorators import COMPILED
 from wirespeed.jit.guard import guard, lost, unguard
 from wirespeed.ports.vhost.messages import MemoryRegion, VhostError
 from wirespeed.ports.vhost.ring import MOST_REGIONS, Region
@@ -70,9 +72,15 @@ def map_region(region: MemoryRegion, fd: int) -> Mapped:
         base = map_file(fd, size, page, offset=start)
     except OSError as error:
         raise VhostError(f"{what} cannot be mapped: {error.strerror}") from None
+    slot = -1
+    if not sealed or page > NORMAL_PAGE:
+        slot = guard(base, size, page)
+        if slot < 0 and COMPILED:
+            unmap(base, size)
+            raise VhostError(f"{what} could be taken away at any time, and no more memory can be guarded")
     address = base + region.offset - start
     register(address, region.size, "guest memory")
-    return Mapped(region, region.guest, address, base, size, sealed, -1 if sealed else guard(base, size, page))
+    return Mapped(region, region.guest, address, base, size, sealed, slot)
 
 
 def _seal(fd: int) -> bool:

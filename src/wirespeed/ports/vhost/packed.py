@@ -23,6 +23,7 @@ from wirespeed.jit import (
 from wirespeed.jit.entry import enter3
 from wirespeed.mem.descriptor import CHAINED, META, ROOM, length_of
 from wirespeed.mem.pool import Cache, release
+from wirespeed.ports.queue import Queue
 from wirespeed.ports.vhost.chain import SHORTEST, flatten_packed
 from wirespeed.ports.vhost.copy import bring, bring_one, give
 from wirespeed.ports.vhost.notify import notify_packed
@@ -147,6 +148,8 @@ def transmit_packed(ring, queue, cache, vector, count):  # type: ignore[no-untyp
             taken += 1
             sent += record.packets
             total += record.length
+            if record.lost != 0:
+                Queue(queue).dropped += record.lost
             if said != SENT:
                 errors += 1
     if sent > 0:

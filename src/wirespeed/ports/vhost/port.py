@@ -11,11 +11,9 @@ and counted. Packets are copied between the guest's memory and cells; the guest'
 References: QEMU's docs/interop/vhost-user.rst; virtio 1.2, section 5.1.
 """
 
-import errno
 import os
 import select
 import socket
-import stat
 import struct
 from dataclasses import dataclass
 
@@ -35,6 +33,8 @@ from wirespeed.ports.vhost.queue import MOST_RINGS, QUEUE_BYTES, VhostQueue, arm
 from wirespeed.ports.vhost.ring import FAULTS, PACKED, REGIONS_BYTES, RING_BYTES, SPLIT, VhostRing
 from wirespeed.ports.vhost.session import Offer, Session
 from wirespeed.ports.virtio.features import Feature, ProtocolFeature
+from wirespeed.ports.virtio.socket import Rendezvous
+from wirespeed.sync.rcu import GraceTimeout
 
 _ALWAYS = (
     Feature.VERSION_1 | Feature.INDIRECT_DESC | Feature.EVENT_IDX | Feature.IN_ORDER | Feature.PROTOCOL_FEATURES
@@ -50,7 +50,8 @@ _PROTOCOL = (
     | ProtocolFeature.STATUS
 )  # fmt: skip
 _RETRY_S = 0.1
-"""Between two attempts to connect, and before a front end that broke the rules may come again."""
+"""Before the next attempt to connect after an end, and before a front end that broke the rules may come again."""
+_LOOK_S = 0.1
 _LINK_UP = 1
 
 
@@ -90,8 +91,8 @@ class VhostUser(Port):
         self.session: Session | None = None
         self._attendant: Attendant | None = None
         self._memory: Region | None = None
-        self._listener: socket.socket | None = None
-        self._inode = 0
+        self._rendezvous: Rendezvous | None = None
+        self._ending = False
         self._alarm = -1
         self._epolls: list[select.epoll] = []
         self._bells: list[int] = []
@@ -116,8 +117,6 @@ class VhostUser(Port):
             raise PortError(f"port {spec!r}: queues={options.queues} must be 1 to {MOST_RINGS}")
         if options.mtu and not 68 <= options.mtu <= 65535:
             raise PortError(f"port {spec!r}: mtu={options.mtu} must be 68 to 65535 bytes")
-        if not 0 < len(os.fsencode(options.path)) < 108:
-            raise PortError(f"port {spec!r}: a socket's path has 1 to 107 bytes")
 
     # Opening ---------------------------------------------------------------------------------------------
 
@@ -126,14 +125,14 @@ class VhostUser(Port):
         try:
             offer = self._lay_out(rx_queues, tx_queues)
             self._offer = offer
-            if self.options.role == "server":
-                self._listener = self._bind()
+            self._rendezvous = Rendezvous(self.spec, self.options.path, self.options.role == "server")
             self._attendant = Attendant("wirespeed-vhost-user", self.events)
             self._attendant.watch(self._alarm, self._alarmed)
-            if self._listener is not None:
-                self._attendant.watch(self._listener.fileno(), self._accept)
+            if self._rendezvous.server:
+                self._attendant.watch(self._rendezvous.fileno(), self._accept)
             else:
                 self._attendant.call(self._connect)
+            self._attendant.after(_LOOK_S, self._look)
         except BaseException:
             self.close()
             raise
@@ -187,41 +186,10 @@ class VhostUser(Port):
 
     # Connections, in the attendant's thread --------------------------------------------------------------
 
-    def _bind(self) -> socket.socket:
-        path = self.options.path
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            if os.path.lexists(path):
-                self._remove_stale(path)
-            made.bind(path)
-            self._inode = os.stat(path).st_ino
-            made.listen(8)
-        except OSError as error:
-            made.close()
-            raise PortError(f"port {self.spec!r}: {path} cannot be made: {error.strerror}") from None
-        except BaseException:
-            made.close()
-            raise
-        return made
-
-    def _remove_stale(self, path: str) -> None:
-        """Remove a socket whose maker is gone."""
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise PortError(f"port {self.spec!r}: {path} is there and no socket: choose another path, or remove it")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            reason = probe.connect_ex(path)
-        if reason != errno.ECONNREFUSED:
-            raise PortError(
-                f"port {self.spec!r}: {path} is in use by another program: choose another path, end that program, "
-                "or connect to it with role=client"
-            )
-        os.unlink(path)
-
     def _accept(self) -> None:
-        assert self._listener is not None
-        try:
-            connected, _ = self._listener.accept()
-        except BlockingIOError:
+        assert self._rendezvous is not None
+        connected = self._rendezvous.meet()
+        if connected is None:
             return
         self._serve()  # a front end that was restarted may be here before its end was heard
         if self.session is not None:
@@ -232,14 +200,12 @@ class VhostUser(Port):
 
     def _connect(self) -> None:
         assert self._attendant is not None
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            made.connect(self.options.path)
-        except OSError:
-            made.close()
-            self._attendant.after(_RETRY_S, self._connect)
+        assert self._rendezvous is not None
+        connected = self._rendezvous.meet()
+        if connected is None:
+            self._attendant.after(self._rendezvous.pause_s, self._connect)
             return
-        self._begin(made)
+        self._begin(connected)
 
     def _begin(self, connected: socket.socket) -> None:
         assert self._attendant is not None
@@ -250,7 +216,7 @@ class VhostUser(Port):
 
     def _serve(self) -> None:
         session = self.session
-        if session is None:
+        if session is None or self._ending:
             return
         try:
             session.serve()
@@ -258,31 +224,41 @@ class VhostUser(Port):
             self._end("disconnected", str(error))
         except VhostError as error:
             self._end("refused", str(error))
+        except (GraceTimeout, OSError) as error:  # what was asked for is done in part
+            self._end("error", str(error))
 
     def _end(self, kind: str, text: str) -> None:
         """The connection is over; wait for the next."""
         assert self._attendant is not None
         session, attendant = self.session, self._attendant
         assert session is not None
-        attendant.forget(session.channel.fileno())
-        session.close()
-        self.session = None
+        if not self._ending:
+            attendant.forget(session.channel.fileno())
+        try:
+            session.close()
+        except GraceTimeout as error:  # a worker is inside: the memory stays mapped, and nobody else is let in
+            self._ending = True
+            self.events.say("error", str(error))
+            attendant.after(_RETRY_S, lambda: self._end(kind, text))
+            return
+        self.session, self._ending = None, False
         self.events.say(kind, text)
-        if self._listener is None:
+        assert self._rendezvous is not None
+        if not self._rendezvous.server:
             attendant.after(_RETRY_S, self._connect)
         elif kind == "refused":
-            attendant.forget(self._listener.fileno())
+            attendant.forget(self._rendezvous.fileno())
             attendant.after(_RETRY_S, self._listen_again)
 
     def _listen_again(self) -> None:
-        if self._listener is not None and self._attendant is not None:
-            self._attendant.watch(self._listener.fileno(), self._accept)
+        if self._rendezvous is not None and self._attendant is not None:
+            self._attendant.watch(self._rendezvous.fileno(), self._accept)
 
     def _alarmed(self) -> None:
         """A worker ended a ring."""
         os.eventfd_read(self._alarm)
         session = self.session
-        if session is None:
+        if session is None or self._ending:
             return
         for number, vring in enumerate(session.vrings):
             if vring.record.fault and vring.started:
@@ -290,6 +266,18 @@ class VhostUser(Port):
                 vring.started = False
                 session.signal_error(vring)
         self._changed()
+
+    def _look(self) -> None:
+        """Does the front end do what no message says: take memory away, or have our notifications block? Who waits for
+        a worker that hangs in one cannot ask, so this goes on by itself."""
+        assert self._attendant is not None
+        self._attendant.after(_LOOK_S, self._look)
+        if self.session is None or self._ending:
+            return
+        if self.session.memory.lost:
+            self._end("refused", "the front end has truncated the memory that it shares")
+        elif self.session.unblock():
+            self._end("refused", "the front end has filled the counter that it is notified by")
 
     def _changed(self) -> None:
         """Rings came or went: who sends to which, and whether the link is up."""
@@ -310,19 +298,6 @@ class VhostUser(Port):
             self.events.say("link-up" if live else "link-down", self.link().detail)
 
     # What users ask --------------------------------------------------------------------------------------
-
-    def refresh(self) -> None:
-        """See whether the front end does what no message says: takes memory away, or has our notifications block."""
-        if self.session is not None and self._attendant is not None:
-            self._attendant.call(self._look)
-
-    def _look(self) -> None:
-        if self.session is None:
-            return
-        if self.session.memory.lost:
-            self._end("refused", "the front end has truncated the memory that it shares")
-        elif self.session.unblock():
-            self._end("refused", "the front end has filled the counter that it is notified by")
 
     def link(self) -> Link:
         """Up while the guest's driver works its rings."""
@@ -363,18 +338,15 @@ class VhostUser(Port):
         if self.session is not None:
             session, self.session = self.session, None
             session.close()
-        if self._listener is not None:
-            self._listener.close()
-            path = self.options.path
-            if os.path.lexists(path) and os.lstat(path).st_ino == self._inode:
-                os.unlink(path)
+        if self._rendezvous is not None:
+            self._rendezvous.close()
         for epoll in self._epolls:
             epoll.close()
         for fd in [*self._bells, *([self._alarm] if self._alarm >= 0 else [])]:
             os.close(fd)
         if self._memory is not None:
             self._memory.close()
-        self._attendant, self._memory, self._listener, self._alarm = None, None, None, -1
+        self._attendant, self._memory, self._rendezvous, self._alarm = None, None, None, -1
         self._epolls, self._bells, self.rx, self.tx, self._sending = [], [], [], [], []
 
 

@@ -44,6 +44,7 @@ def bind(record: VhostRing, layout: int, receives: bool) -> None:
     """Give a ring the kernels that work it."""
     record.burst = entry(_BURSTS[layout, receives], 5)
     record.single = entry(send, 3)
+    record.layout = layout
 
 
 QUEUE_BYTES: int = _RINGS + MOST_RINGS * 8

@@ -69,6 +69,7 @@ class VhostRing(View):
     one = le64(80, "1, to write to an eventfd")
     burst = le64(88, "the kernel that moves a burst, see vhost_queue")
     single = le64(96, "the kernel that sends one packet the general way, see vhost_send")
+    layout = le64(104, "SPLIT or PACKED: unlike live it stays what it is while a worker is inside")
     next = le64(128, "split: counter of buffers so far (16 bits); packed: position in the ring")
     wrap = le64(136, "packed: the wrap counter")
     low = le64(144, "the region met last: from here")
@@ -81,6 +82,7 @@ class VhostRing(View):
     length = le64(200, "bytes of the packet just received, or of the packets just sent")
     packets = le64(208, "packets just sent")
     ready = le64(216, "split: buffers that the guest has made available and are not used yet")
+    lost = le64(224, "segments of the packet just cut that there was no room for")
     lock = le64(248, "1 while a worker sends to it, if several may")
     SIZE = 256
 

@@ -30,7 +30,8 @@ from wirespeed.traffic.sums import complete
 SENT, NO_ROOM, REFUSED = 1, 0, -1
 """What :func:`send` says."""
 
-_SEGMENTS = 64  # of one packet: 64 KiB in pieces of 1024 bytes
+_SEGMENTS = BURST  # of one packet: 64 KiB in pieces of 256 bytes
+_BUFFERS = 64  # of one packet in a packed ring
 
 
 @inline
@@ -52,48 +53,54 @@ def send(ring, cache, slot):  # type: ignore[no-untyped-def]
     """Give the guest the packet whose descriptor is at ``slot``.
 
     Returns:
-        SENT: ``record.packets`` (several, if it was cut) and ``record.length`` say what went; NO_ROOM; or REFUSED: it
-        can never be sent. What is at ``slot`` afterwards is the caller's to free.
+        SENT: ``record.packets`` (several, if it was cut) and ``record.length`` say what went, and ``record.lost`` what
+        there was no room for; NO_ROOM; or REFUSED: it can never be sent. What is at ``slot`` afterwards is the
+        caller's to free.
     """
     record = VhostRing(ring)
     stack = Cache(cache)
-    record.packets = record.length = 0
+    record.packets = record.length = record.lost = 0
     desc = load64(slot)
     if desc & META != 0:
         line = CellHeader(header_of(stack.cells, desc))
         if line.gso_size != 0 and not takes(record.mode, line.gso_type):
-            return _send_cut(ring, cache, slot)
+            vector = words_of(record) + BURST * 8  # the half of the words that a single packet leaves alone
+            count = segment(stack, desc, 0, vector, _SEGMENTS)
+            if count != 1:
+                return _send_segments(ring, cache, slot, vector, count)
+            line.gso_size = 0  # it is no longer than a segment
+            line.gso_type = 0
         if line.checksum_state == NEEDS_CHECKSUM and record.mode & CHECKSUM == 0:
             complete(stack.cells, desc)
     return _send_one(ring, stack.cells, desc)
 
 
 @cold
-def _send_cut(ring, cache, slot):  # type: ignore[no-untyped-def]
-    """Send a super-packet in segments, as many as there is room for; the last takes its place at ``slot``."""
-    stack = Cache(cache)
-    vector = words_of(VhostRing(ring)) + BURST * 8  # the half of the words that a single packet leaves alone
-    count = segment(stack, load64(slot), 0, vector, _SEGMENTS)
+def _send_segments(ring, cache, slot, vector, count):  # type: ignore[no-untyped-def]
+    """Send what a super-packet was cut into, as much as there is room for; the last takes its place at ``slot``."""
     if count == 0:
         return REFUSED
-    said = NO_ROOM
-    for i in range(count):
-        now = _send_one(ring, stack.cells, load64(vector + (i << 3)))
-        if now != SENT:
-            if i == 0:
-                said = now
-            break
-        said = SENT
+    record, stack = VhostRing(ring), Cache(cache)
+    first, done = SENT, 0
+    while done < count and first == SENT:
+        said = _send_one(ring, stack.cells, load64(vector + (done << 3)))
+        if said == SENT:
+            done += 1
+        elif done == 0:
+            first = said
+        else:
+            record.lost = count - done
+            done = count
     store64(slot, load64(vector + ((count - 1) << 3)))
     release(stack, vector, count - 1)
-    return said
+    return first
 
 
 @cold
 def _send_one(ring, cells, desc):  # type: ignore[no-untyped-def]
     record = VhostRing(ring)
     size = bytes_of_packet(cells, desc)
-    if record.live == SPLIT:
+    if record.layout == SPLIT:  # not live: control code may have taken the ring off the air since the burst began
         said = _send_split(ring, cells, desc, record.header + size)
     else:
         said = _send_packed(ring, cells, desc, record.header + size)
@@ -140,7 +147,7 @@ def _send_packed(ring, cells, desc, need):  # type: ignore[no-untyped-def]
     while have < need:
         if not packed_available(record, at, wrap):
             return NO_ROOM
-        if (buffers > 0 and record.mode & MERGE == 0) or buffers == _SEGMENTS:
+        if (buffers > 0 and record.mode & MERGE == 0) or buffers == _BUFFERS:
             return REFUSED
         count = flatten_packed(ring, at, pieces, WRITE)
         if count < 0:

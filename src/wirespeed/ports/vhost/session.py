@@ -10,13 +10,13 @@ A request that makes no sense ends the connection. All of this runs in the port'
 Reference: vhost-user specification, "Ring states", "Multiple queue support", "Front-end message types".
 """
 
-import contextlib
 import os
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wirespeed.jit import store_release
+from wirespeed.ports.bell import free
 from wirespeed.ports.vhost.channel import Channel, close_all
 from wirespeed.ports.vhost.memory import GuestMemory
 from wirespeed.ports.vhost.messages import (
@@ -34,16 +34,12 @@ from wirespeed.ports.vhost.messages import (
     unpack_u64,
     unpack_vring_fd,
 )
-from wirespeed.ports.vhost.ring import (
-    MOST_REGIONS,
-    OFF,
-    VhostRing,
-)
-from wirespeed.ports.vhost.vring import Vring, copy_eventfd, start, writable
+from wirespeed.ports.vhost.ring import MOST_REGIONS, OFF, VhostRing
+from wirespeed.ports.vhost.vring import Vring, copy_eventfd, signal, start, writable
 from wirespeed.ports.virtio.features import Feature, ProtocolFeature, names
-from wirespeed.ports.virtio.vring import (
-    LARGEST_PACKED,
-)
+from wirespeed.ports.virtio.vring import LARGEST_PACKED
+
+_MOST_REQUESTS = 64  # in a row
 
 
 @dataclass(frozen=True)
@@ -81,12 +77,14 @@ class Session:
     # Messages --------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Do what has been asked for since.
+        """Do what has been asked for since, a few requests at most: who never stops asking is not to keep us.
 
         Raises:
             VhostError: something that makes no sense; the session must be closed.
         """
-        while (message := self.channel.receive()) is not None:
+        for _ in range(_MOST_REQUESTS):  # what is left keeps the socket readable
+            if (message := self.channel.receive()) is None:
+                return
             try:
                 answer = self._do(message)
             except VhostError as error:
@@ -298,6 +296,7 @@ class Session:
         running = [vring for vring in vrings if vring.record.live != OFF]
         for vring in running:
             store_release(vring.record.address, OFF)
+        self.unblock()  # a worker that hangs in notifying would not let the grace period end
         if running:
             self._changed()
         self._quiesce()
@@ -331,14 +330,16 @@ class Session:
             self._listen(vring, False)
         fd = vring.fds.pop(request, -1)
         if fd >= 0:
+            if not writable(fd):
+                free(fd)  # somebody may hang in it
             os.close(fd)
 
     def signal_error(self, vring: Vring) -> None:
         """Tell the front end that a ring was ended, if it wants to know."""
         fd = vring.fds.get(Request.SET_VRING_ERR, -1)
         if fd >= 0:
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_write(fd, 1)
+            free(fd)
+            signal(fd)
 
     def unblock(self) -> bool:
         """Whether a descriptor that workers notify by is full: the next notification would block if the front end made
@@ -347,7 +348,7 @@ class Session:
         for vring in self.vrings:
             fd = vring.fds.get(Request.SET_VRING_CALL, -1)
             if fd >= 0 and not writable(fd):
-                os.eventfd_read(fd)
+                free(fd)
                 found = True
         return found
 

@@ -74,8 +74,8 @@ def receive_split(ring, queue, cache, vector, room):  # type: ignore[no-untyped-
             total += size
             errors += done - made
             if done > 0 and record.mode & IN_ORDER != 0:
-                last = record.next + done - 1  # says the same of all before it (section 2.7.13)
-                use(record, last, head_of(record, last), 0)
+                last = head_of(record, record.next + done - 1)
+                use(record, record.next, last, 0)  # one entry for all of them, where the first's would be (2.7.9)
             _move(record, done)
             if done < run:
                 break
@@ -153,6 +153,8 @@ def transmit_split(ring, queue, cache, vector, count):  # type: ignore[no-untype
             taken += 1
             sent += record.packets
             total += record.length
+            if record.lost != 0:
+                Queue(queue).dropped += record.lost
             if said != SENT:
                 errors += 1
     _publish(record, before)

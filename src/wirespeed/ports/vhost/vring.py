@@ -3,9 +3,11 @@
 Reference: vhost-user specification, "Ring states"; virtio 1.2 sections 2.7 and 2.8.
 """
 
+import contextlib
 import fcntl
 import os
 import select
+import threading
 from dataclasses import dataclass, field
 
 from wirespeed.jit import load16, store16, store_release
@@ -105,6 +107,17 @@ def writable(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
+def signal(fd: int) -> None:
+    """Signal an eventfd without waiting: in a thread, for the peer can have it block, and fill it, at any time."""
+    threading.Thread(target=_signal, args=(os.dup(fd),), name="wirespeed-signal", daemon=True).start()
+
+
+def _signal(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.eventfd_write(fd, 1)
+    os.close(fd)
+
+
 def copy_eventfd(fd: int) -> int:
     """Our own descriptor of an eventfd that never blocks us; anything else could.
 
@@ -122,4 +135,4 @@ def copy_eventfd(fd: int) -> int:
     return copy
 
 
-__all__ = ["Vring", "copy_eventfd", "start", "writable"]
+__all__ = ["Vring", "copy_eventfd", "signal", "start", "writable"]

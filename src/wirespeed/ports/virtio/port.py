@@ -14,6 +14,7 @@ References: virtio 1.2; QEMU's docs/interop/vhost-user.rst; DPDK's net_virtio_us
 import contextlib
 import os
 import secrets
+import select
 import threading
 
 from wirespeed.jit import kernel, store64
@@ -21,6 +22,7 @@ from wirespeed.mem.pool import Cache, Pool
 from wirespeed.mem.pool_cache import release_shared
 from wirespeed.mem.region import Region
 from wirespeed.ports.attendant import Attendant
+from wirespeed.ports.bell import free
 from wirespeed.ports.netdev import parse_mac
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import Port
@@ -46,6 +48,7 @@ from wirespeed.sync.rcu import GraceTimeout
 
 _STOP_S = 1.0
 _AGAIN_S = 1.0
+_LOOK_S = 0.1
 
 
 @kernel
@@ -77,6 +80,8 @@ class VirtioUser(Port):
         self._pool: Pool | None = None
         self._memories: list[Region] = []
         self._eventfds: list[int] = []
+        self._epolls: list[select.epoll] = []
+        self._bells: list[int] = []
         self._queues: list[int] = []
         self._rings: list[Ring] = []
         self._attendant: Attendant | None = None
@@ -84,6 +89,7 @@ class VirtioUser(Port):
         self._front: Front | None = None
         self._agreed: Agreement | None = None
         self._connections = 0
+        self._retiring = False
         self._why = "nobody is there yet"
 
     # Opening and closing -----------------------------------------------------------------------------------
@@ -102,6 +108,7 @@ class VirtioUser(Port):
             if self._rendezvous.server:
                 self._attendant.watch(self._rendezvous.fileno(), self._look_for_peer)
             self._attendant.call(self._look_for_peer)
+            self._attendant.after(_LOOK_S, self._look)
             looked = threading.Event()
             self._attendant.call(looked.set)
             looked.wait()
@@ -133,6 +140,13 @@ class VirtioUser(Port):
             queue = VirtioQueue(address)
             self._rings.append(Ring(index, size, queue.descriptors, queue.driver, queue.device, queue.kick, queue.call))
             self._queues.append(address)
+            if not transmits:
+                epoll, bell = select.epoll(), self._eventfd()
+                self._epolls.append(epoll)
+                self._bells.append(bell)
+                for fd in (queue.call, bell):
+                    epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+                queue.epoll = epoll.fileno()
         self.rx, self.tx = self._queues[0 : 2 * rx_queues : 2], self._queues[1 : 2 * tx_queues : 2]
 
     def close(self) -> None:
@@ -151,8 +165,11 @@ class VirtioUser(Port):
             self._take_back(queue)
         for memory in self._memories:
             memory.close()
+        for epoll in self._epolls:
+            epoll.close()
         for fd in self._eventfds:
             os.close(fd)
+        self._epolls, self._bells = [], []
         self._attendant = self._rendezvous = self._front = self._agreed = None
         self._memories, self._eventfds, self._queues, self._rings = [], [], [], []
         self.rx, self.tx = [], []
@@ -169,7 +186,7 @@ class VirtioUser(Port):
                 self._attendant.after(self._rendezvous.pause_s, self._look_for_peer)
             return
         channel = Channel(connected)
-        if self._front is not None or any(VirtioQueue(queue).live for queue in self._queues):
+        if self._front is not None or self._retiring or any(VirtioQueue(queue).live for queue in self._queues):
             channel.close()
             return
         front = Front(channel)
@@ -205,7 +222,8 @@ class VirtioUser(Port):
         self.offloads = offloads_of(agreed.features)
         for queue in self._queues:
             VirtioQueue(queue).live = 1
-            os.eventfd_write(VirtioQueue(queue).call, 1)  # a worker that sleeps is to fill its ring
+        for bell in self._bells:
+            os.eventfd_write(bell, 1)  # a worker that sleeps is to fill its ring
         self.events.say("connected", f"{self.options.path}: {'; '.join(f'{k} {v}' for k, v in self.facts().items())}")
         self.events.say("link-up" if agreed.up else "link-down", self._why)
 
@@ -229,6 +247,17 @@ class VirtioUser(Port):
         if found and self._front is not None:
             self._leave("refused", FAULTS.get(found[0], f"fault {found[0]}"))
 
+    def _look(self) -> None:
+        """Has somebody who was given the eventfds made one block, in which a worker would hang?"""
+        assert self._attendant is not None
+        self._attendant.after(_LOOK_S, self._look)
+        kicks = [VirtioQueue(queue).kick for queue in self._queues]
+        if any(os.get_blocking(kick) for kick in kicks):
+            for kick in kicks:
+                free(kick)
+            if self._front is not None:
+                self._leave("refused", "it made an eventfd blocking")
+
     def _leave(self, kind: str, reason: str) -> None:
         """The connection is over: keep workers off the rings, then take the cells back."""
         assert self._front is not None
@@ -241,7 +270,7 @@ class VirtioUser(Port):
         self.offloads = Offload.NONE
         self._say_why(kind, reason)
         self.events.say("link-down", reason)
-        self._retire(0.0 if kind == "disconnected" else _AGAIN_S)
+        self._retire(_LOOK_S if kind == "disconnected" else _AGAIN_S)  # who always hangs up is not called all the time
 
     def _say_why(self, kind: str, reason: str) -> None:
         if reason != self._why:  # the same peer may be refused again and again
@@ -250,6 +279,9 @@ class VirtioUser(Port):
 
     def _retire(self, pause_s: float) -> None:
         assert self._attendant is not None
+        self._retiring = True
+        for queue in self._queues:
+            free(VirtioQueue(queue).kick)  # a worker may hang in it
         try:
             self.quiesce()
         except GraceTimeout as error:
@@ -258,6 +290,7 @@ class VirtioUser(Port):
             return
         for queue in self._queues:
             self._take_back(queue)
+        self._retiring = False
         self._later(pause_s)
 
     def _later(self, pause_s: float) -> None:
@@ -275,8 +308,8 @@ class VirtioUser(Port):
     # What users ask ----------------------------------------------------------------------------------------
 
     def descriptors(self, queue: int) -> list[int]:
-        """The eventfd by which the device says that there is something."""
-        return [VirtioQueue(self.rx[queue]).call]
+        """An epoll descriptor in which the eventfd stands by which the device says that there is something."""
+        return [self._epolls[queue].fileno()]
 
     def link(self) -> Link:
         """Up while a device is connected that does not say otherwise."""

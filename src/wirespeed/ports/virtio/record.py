@@ -106,6 +106,7 @@ class VirtioQueue(Queue):
     kicks = le64(240, "times the device was told")
     merged = le64(248, "packets received in several buffers")
     one = le64(_ONE, "1, to write to an eventfd")
+    epoll = le64(264, "what a sleeping worker blocks on: edge-triggered, the call eventfd and one of ours")
     SIZE = 320
 
 

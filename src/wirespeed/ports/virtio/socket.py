@@ -60,7 +60,8 @@ class Rendezvous:
             if error.errno != errno.EADDRINUSE:
                 raise
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(self.path) == 0:
+            probe.setblocking(False)
+            if probe.connect_ex(self.path) != errno.ECONNREFUSED:
                 raise PortError(
                     f"port {self._spec!r}: another program listens on {self.path}: end it, choose another path, "
                     "or say role=client"
@@ -81,7 +82,7 @@ class Rendezvous:
             except OSError:  # gone again
                 return None
             return self._last
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # a full backlog is no wait
         if made.connect_ex(self.path):
             made.close()
             self.pause_s = min(self.pause_s * 2, _LONGEST_PAUSE_S)
