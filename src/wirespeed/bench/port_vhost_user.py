@@ -5,6 +5,8 @@ Two cores: the driver's, always DPDK's, and the device's, in turns wirespeed's a
 - receive: the driver sends as fast as it can (txonly), the device counts and frees.
 - transmit: the device sends from memory, the driver counts and frees (rxonly).
 - forward: as many packets as the driver's bursts of 32 put between the two go round; the device swaps addresses.
+- forward of 1,000 flows: the driver makes them (flowgen), as fast as it can, and frees what comes back.
+- an echo at low load, and what idling costs: :mod:`wirespeed.bench.port_probe`.
 
 Figures are packets a second that arrive. Rings have 256 entries, testpmd's burst is the faster of 32 and 64.
 """
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wirespeed.bench import port_probe
 from wirespeed.bench.disturbance import observer
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.pairing import interleave
@@ -27,9 +30,9 @@ from wirespeed.graph.graph import Graph
 from wirespeed.nodes import macswap
 from wirespeed.ports.port import Port, port
 
-RECEIVE, TRANSMIT, FORWARD = "receive", "transmit", "forward"
-_DRIVER = {RECEIVE: "txonly", TRANSMIT: "rxonly", FORWARD: "io"}
-_DEVICE = {RECEIVE: "rxonly", TRANSMIT: "txonly", FORWARD: "macswap"}
+RECEIVE, TRANSMIT, FORWARD, FLOWS = "receive", "transmit", "forward", "forward of 1,000 flows"
+_DRIVER = {RECEIVE: "txonly", TRANSMIT: "rxonly", FORWARD: "io", FLOWS: "flowgen"}
+_DEVICE = {RECEIVE: "rxonly", TRANSMIT: "txonly", FORWARD: "macswap", FLOWS: "macswap"}
 _SETTLE_S = 0.1
 _PATIENCE_S = 10.0
 
@@ -40,11 +43,14 @@ def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
     """Measure every row."""
     found: list[Row] = []
     for layout, sizes in (("split", (64, 1500)), ("packed", (64,))):
-        for size in sizes:
-            for direction in (RECEIVE, TRANSMIT, FORWARD):
+        for size in sizes[:1] if settings.quick else sizes:
+            for direction in (RECEIVE, TRANSMIT, FORWARD, *([FLOWS] if size == 64 else [])):
                 metric = f"{direction}, {size} B, {layout}"
                 tell(metric)
                 found.append(_row(settings, tell, metric, direction, size, layout))
+        name = f"{version()} net_vhost" if settings.peer else None
+        stand = port_probe.Stand("vhost_user", layout, "net_vhost0,iface={}")
+        found += port_probe.rows(stand, settings, tell, name)
     return found
 
 
@@ -74,7 +80,8 @@ def _row(settings: Settings, tell: Tell, metric: str, direction: str, size: int,
 def _driver(path: Path, direction: str, layout: str, where: tuple[int, int]) -> Testpmd:
     """The testpmd that drives the card."""
     vdev = f"net_virtio_user0,path={path},packed_vq={int(layout == 'packed')},queue_size=256"
-    return Testpmd(None, Setting(_DRIVER[direction]), cores=where, vdevs=[vdev])
+    options = ["--flowgen-flows=1000"] if direction == FLOWS else []
+    return Testpmd(None, Setting(_DRIVER[direction]), cores=where, vdevs=[vdev], options=options)
 
 
 def _rate(count: Callable[[], int], seconds: float) -> float:

@@ -8,7 +8,8 @@
 What is counted is what the device's testpmd received or sent. Both sides come as they are by default, which is also the
 fastest we have for small packets; the peer is tried in several settings, and its best is what is compared with.
 Rows: receive, transmit and forward (macswap, an echo of packets
-that the device sent first), at 64 and at 1,500 bytes.
+that the device sent first), at 64 and at 1,500 bytes; forward of 1,000 flows, which the device makes (flowgen); an
+echo at low load and what idling costs (:mod:`wirespeed.bench.port_probe`). Packed rings at 64 bytes.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from wirespeed.bench import port_probe
 from wirespeed.bench.disturbance import observer
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.pairing import interleave
@@ -33,8 +35,11 @@ from wirespeed.graph.graph import Graph
 from wirespeed.nodes import macswap
 from wirespeed.ports.port import port
 
-PEERS: tuple[str, ...] = ("packed_vq=0", "packed_vq=0,mrg_rxbuf=0,vectorized=1", "packed_vq=1")
-"""Settings of net_virtio_user that are tried."""
+PEERS: dict[str, tuple[str, ...]] = {
+    "split": ("packed_vq=0", "packed_vq=0,mrg_rxbuf=0,vectorized=1", "packed_vq=1"),
+    "packed": ("packed_vq=1", "packed_vq=1,mrg_rxbuf=0,vectorized=1"),
+}
+"""Settings of net_virtio_user that are tried beside each layout of ours; split is what ours comes as."""
 
 _SETTLE_S, _PATIENCE_S = 0.05, 20.0
 
@@ -57,27 +62,33 @@ WORKS: tuple[Work, ...] = (
     Work("transmit", "rxonly", "txonly", "start", "RX-packets"),
     Work("forward", "macswap", "macswap", "start tx_first 8", "RX-packets"),
 )
+FLOWS: Work = Work("forward of 1,000 flows", "flowgen", "macswap", "start", "RX-packets")
 
 
 def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
     """Measure every row."""
-    found = []
-    for size in (64, 1500):
-        for work in WORKS:
-            found.append(_row(settings, tell, work, size))
+    found: list[Row] = []
+    for layout, sizes in (("split", (64, 1500)), ("packed", (64,))):
+        for size in sizes[:1] if settings.quick else sizes:
+            for work in (*WORKS, FLOWS) if size == 64 else WORKS:
+                found.append(_row(settings, tell, work, size, layout))
+        name = f"{version()} net_virtio_user" if settings.peer else None
+        vdev = f"net_virtio_user0,path={{}},queue_size=256,{PEERS[layout][0]}"
+        stand = port_probe.Stand("virtio_user", layout, vdev)
+        found += port_probe.rows(stand, settings, tell, name)
     return found
 
 
-def _row(settings: Settings, tell: Tell, work: Work, size: int) -> Row:
-    metric = f"virtio_user {work.name}, {size} B"
+def _row(settings: Settings, tell: Tell, work: Work, size: int, layout: str) -> Row:
+    metric = f"virtio_user {work.name}, {size} B, {layout}"
     tell(f"{metric}: starting")
     placement = cores.choose(1)
     both = (placement.control, placement.workers[0])
     with tempfile.TemporaryDirectory(prefix="ws-") as folder, contextlib.ExitStack() as stack:
-        ours = stack.enter_context(_ours(Path(folder), work, size, both, settings.seconds))
+        ours = stack.enter_context(_ours(Path(folder), work, size, both, settings.seconds, layout))
         theirs: dict[str, Turn] = {}
         if settings.peer:
-            for number, options in enumerate(PEERS[:1] if settings.quick else PEERS):
+            for number, options in enumerate(PEERS[layout][:1] if settings.quick else PEERS[layout]):
                 turn = _theirs(Path(folder) / f"{number}", work, size, both, settings.seconds, options)
                 theirs[options] = stack.enter_context(turn)
         best = _best(theirs, settings, tell, metric)
@@ -144,14 +155,15 @@ class Turn:
 def _device(path: Path, work: Work, size: int, core: int) -> Testpmd:
     """The testpmd that plays the card, on the control core."""
     vdev = f"net_vhost0,iface={path},queues=1,client=0"
-    return Testpmd(None, Setting(work.device), vdevs=[vdev], cores=(core, core), options=[f"--txpkts={size}"])
+    options = [f"--txpkts={size}", *(["--flowgen-flows=1000"] if work is FLOWS else [])]
+    return Testpmd(None, Setting(work.device), vdevs=[vdev], cores=(core, core), options=options)
 
 
 @contextlib.contextmanager
-def _ours(folder: Path, work: Work, size: int, both: tuple[int, int], seconds: float) -> Iterator[Turn]:
+def _ours(folder: Path, work: Work, size: int, both: tuple[int, int], seconds: float, layout: str) -> Iterator[Turn]:
     path = folder / "ours.sock"
     with _device(path, work, size, both[0]) as device:
-        wire = port(f"virtio_user:{path}")
+        wire = port(f"virtio_user:{path},packed={'yes' if layout == 'packed' else 'no'}")
         graph = Graph()
         if work.name == "receive":
             graph.add(wire >> port("sink"))
@@ -178,4 +190,4 @@ def _theirs(path: Path, work: Work, size: int, both: tuple[int, int], seconds: f
             yield Turn(device, work, seconds, functools.partial(peer.start, "start"), peer.stop, [peer.pid])
 
 
-__all__ = ["PEERS", "WORKS", "Turn", "Work", "rows"]
+__all__ = ["FLOWS", "PEERS", "WORKS", "Turn", "Work", "rows"]
