@@ -86,6 +86,7 @@ def test_a_worker_that_hangs_in_telling_the_guest(device, guest, worker) -> None
     """Nobody asks the port anything meanwhile."""
     guest.give(100)
     packet = worker.make(bytes(60))
+    worker.send(device, [])  # compiled by now: the worker hangs before anybody looks
     fill(guest.rings[0].call)
     in_time(lambda: worker.free([packet][worker.send(device, [packet]) :]))
     eventually(lambda: "has filled the counter" in said(device), "the refusal")

@@ -431,10 +431,11 @@ def test_a_worker_that_hangs_in_telling_the_device(pool, worker, path, back_end)
     with opened(pool, f"virtio_user:{path}") as port:
         record = VirtioQueue(port.tx[0])
         Device(record).wants_kicks(True)
+        packet = worker.make(FRAME)
+        worker.send(port, [])  # compiled by now: the worker hangs before anybody looks
         os.eventfd_write(record.kick, FULL)
         os.set_blocking(record.kick, True)
-        packet = worker.make(FRAME)
-        in_time(lambda: worker.send(port, [packet]))
+        in_time(lambda: worker.free([packet][worker.send(port, [packet]) :]))
         eventually(lambda: "it made an eventfd blocking" in port.link().detail, "it is sent away")
         eventually(lambda: pool.in_use == 0, "the cells come back")
 
