@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.utils import rdpcap
 
+from wirespeed.cli.generate import end, facts
 from wirespeed.jit import COMPILED
+from wirespeed.ports.generator.port import Pace
 
 SOURCE = Path(__file__).parents[2] / "src"
 compiled = pytest.mark.skipif(not COMPILED, reason="nothing is compiled: the children compile for themselves")
@@ -24,6 +27,26 @@ def run(*arguments, code=0):
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def test_what_was_on_its_way_at_the_end_is_sent():
+    """The worker is inside a burst when it is told to stop; what left with it is counted on both sides."""
+
+    class Sender:
+        left = 1000
+
+        def halt(self):
+            pass
+
+        def pace(self):
+            return Pace(self.left, 0.0, 1e6, 0)
+
+        def stop(self):
+            self.left += 64
+            return SimpleNamespace(sent=self.left)
+
+    sender = Sender()
+    assert facts(*end(sender, sender), 84.0)["refused"] == 0
 
 
 @compiled

@@ -54,6 +54,27 @@ def streams(*given, **options):
     return Generator.from_streams(*given, **options)
 
 
+def test_no_two_queues_number_packets_of_one_stream(generate):
+    """Else a meter would take the packets of one for those of the other."""
+    found = Counter()
+    for queue in range(2):
+        for packet in generate(streams(ws.Stream(WEB), ws.Stream(NAMES)), 40, queues=2, queue=queue):
+            _, stream, _, sequence = stamp_of(packet, packet.index(MAGIC.to_bytes(4, "big")))
+            found[stream, sequence] += 1
+    assert len(found) == 80
+    assert {stream for stream, _ in found} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("options", [{"rate": 1, "burst": 1024}, {"rate_bits": 1, "burst": 256}])
+def test_very_slow(pool, options):
+    """What a burst costs is bounded by what 64 bits hold."""
+    made = streams(ws.Stream(bytes(WEB)), **options)
+    made.open(pool, 64, 0)
+    record = GeneratorQueue(made.rx[0])
+    assert 0 < record.cost * options["burst"] <= record.depth <= 1 << 62
+    made.close()
+
+
 def recomputed(data):
     """The same packet with lengths and checksums left to scapy."""
     frame = Ether(data)

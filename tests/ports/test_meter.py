@@ -113,6 +113,18 @@ def test_a_sender_that_begins_anew(packet):
         assert (reading.restarts, reading.lost, reading.received) == (1, 2, 5000 + RESTARTED + 11)
 
 
+@pytest.mark.parametrize("window", [64, 1024])
+@pytest.mark.parametrize("start", [0, 10])
+def test_a_new_beginning_forgets_the_old_numbers(packet, window, start):
+    """Of them, late ones must not be taken for duplicates, nor the first ones for late when they come twice."""
+    with Meter(window=window) as meter:
+        last = start + RESTARTED + 6
+        reading = feed(meter, packet, [*range(5000), *range(start, last), last + 1, last])
+        assert (reading.restarts, reading.duplicates, reading.reordered, reading.lost) == (1, 0, 1, 0)
+        reading = feed(meter, packet, [last - 10])
+        assert (reading.duplicates, reading.reordered, reading.lost) == (1, 1, 0)
+
+
 def test_latency_and_jitter(packet):
     hz = tsc_hz()
     random = np.random.default_rng(2)

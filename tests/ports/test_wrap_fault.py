@@ -1,5 +1,7 @@
 """Faults: what a seed decides is the same however packets are cut into bursts, and no cell is ever lost."""
 
+import functools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from tests.ports.test_wrap import source
 
 import wirespeed as ws
 from wirespeed.eal.clock import tsc_hz
-from wirespeed.jit import COMPILED, load64, store64, tsc
+from wirespeed.jit import COMPILED, kernel, load64, store64, tsc
 from wirespeed.mem.descriptor import SHARED
 from wirespeed.ports.port import port
 from wirespeed.ports.wrap.fault_path import FaultQueue
@@ -115,6 +117,102 @@ def test_sending(worker, pool):
     assert found["fault_duplicated"] > 40
     assert stats.tx_packets == 400 - found["fault_lost"] + found["fault_duplicated"]
     assert pool.in_use == 0
+
+
+@pytest.mark.parametrize("options", ["", "duplicate=1", "reorder=0.5,duplicate=0.5"])
+def test_long_bursts_to_send(worker, pool, options):
+    """Segmentation makes of a burst as many packets as a vector has. The line never runs over; none is sent twice."""
+    made = port(f"fault({options}) null")
+    made.open(pool, 0, 1)
+    record = FaultQueue(made.tx[0])
+    for turn in range(4):
+        worker.send(made, [worker.make(FRAMES[i % 400]) for i in range(512)])
+        assert record.tail - record.head + record.held <= 1024
+        if not options:
+            assert made.stats().tx_packets == 512 * (turn + 1)
+    stats, found = made.stats(), made.extended()
+    waiting = record.tail - record.head + record.held
+    assert stats.tx_packets + stats.tx_dropped + waiting == 2048 + found["fault_duplicated"]
+    assert pool.in_use == waiting
+    made.close()
+
+
+def flushed(worker, made):
+    """One turn of the worker: what ``flush`` returns."""
+    return _flush(made.flush)(made.tx[0], worker.cache)
+
+
+@functools.cache
+def _flush(function):
+    @kernel
+    def call(queue, cache):
+        return function(queue, cache)
+
+    return call
+
+
+def test_sending_later(worker, pool):
+    """Time is driven: due times, which are an hour away, are set back."""
+    made = port("fault(direction=tx,delay_us=9000000) null")
+    made.open(pool, 0, 1)
+    record = FaultQueue(made.tx[0])
+    record.delay = 3600 * tsc_hz()
+    assert flushed(worker, made) == 0  # nothing waits
+    begun = tsc()
+    assert worker.send(made, [worker.make(data) for data in FRAMES[:5]]) == 5
+    assert made.stats().tx_packets == 0
+    assert flushed(worker, made) == 1  # do not sleep, do not end
+    for at in range(record.head, record.tail):
+        due = made.tx[0] + 4608 + (at << 4) + 8
+        assert 3500 < (load64(due) - begun) / tsc_hz() <= 3700
+    for at in range(record.head, record.head + 3):
+        store64(made.tx[0] + 4608 + (at << 4) + 8, begun)
+    assert flushed(worker, made) == 4
+    assert made.stats().tx_packets == 3
+    for at in range(record.head, record.tail):
+        store64(made.tx[0] + 4608 + (at << 4) + 8, begun)
+    assert flushed(worker, made) == 2
+    assert flushed(worker, made) == 0
+    assert made.stats().tx_packets == 5
+    made.close()
+
+
+def test_more_to_send_than_can_wait_is_dropped(worker, pool):
+    made = port("fault(direction=tx,delay_us=10000000) null")
+    made.open(pool, 0, 1)
+    for _ in range(3):
+        worker.send(made, [worker.make(FRAMES[i]) for i in range(400)])
+    assert (made.stats().tx_packets, made.stats().tx_dropped) == (0, 1200 - 1024)
+    assert pool.in_use == 1024
+    made.close()
+
+
+def test_what_is_held_back_is_sent_when_it_is_quiet(worker, pool):
+    made = port("fault(reorder=1,direction=tx) null")
+    made.open(pool, 0, 1)
+    worker.send(made, [worker.make(data) for data in FRAMES[:3]])
+    FaultQueue(made.tx[0]).last_seen -= tsc_hz()
+    assert flushed(worker, made) == 3
+    assert made.stats().tx_packets == 3
+    made.close()
+
+
+def test_who_sends_at_once_is_not_asked_each_turn():
+    assert port("fault(drop=0.1) null").flush is None
+    assert port("fault(delay_us=5,direction=rx) null").flush is None
+    assert port("trace() null").flush is None
+    assert port("trace() fault(delay_us=5) null").flush is not None
+    assert port("fault(delay_us=5) fault(delay_us=5) null").flush is not None
+
+
+@pytest.mark.parametrize("spec", ["fault(delay_us=2000,jitter_us=100) sink", "trace() fault(delay_us=500) sink"])
+def test_a_graph_ends_when_all_have_left(tmp_path, spec):
+    graph = ws.Graph()
+    sink = ws.port(spec.replace("trace()", f"trace(file={tmp_path / 'lines'})"))
+    graph.add(ws.port("null:size=60,count=500") >> swap >> sink)
+    report = ws.run(graph)
+    assert (report.sent, report.drops, report.in_use) == (500, {}, 0)
+    assert report.seconds > 0.0005
 
 
 def test_what_is_held_back_at_the_end_is_freed(worker, pool):

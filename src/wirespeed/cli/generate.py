@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 if TYPE_CHECKING:
+    from wirespeed.engine.engine import Engine
     from wirespeed.engine.report import Report
     from wirespeed.ports.generator.port import Generator, Pace
 
@@ -94,9 +95,7 @@ def command(
                     left_s = _REFRESH_S / 10 if seconds is None else min(_REFRESH_S / 10, begun + seconds - now_s)
                     signals.event.wait(max(left_s, 0.0))
         finally:
-            source.halt()
-            pace = source.pace()
-            report = engine.stop()
+            report, pace = end(source, engine)
     told = facts(report, pace, sum(source.mix) / len(source.mix) + 24)
     if json:
         print(json_text.dumps({**told, "report": report.to_dict()}), flush=True)
@@ -104,6 +103,13 @@ def command(
         console.print(_text(told, report), markup=False)
     if report.faults:
         raise typer.Exit(2)
+
+
+def end(source: "Generator", engine: "Engine") -> "tuple[Report, Pace]":
+    """Stop both. The pace is asked for last: a burst may have been on its way."""
+    source.halt()
+    report = engine.stop()
+    return report, source.pace()
 
 
 def facts(report: "Report", pace: "Pace", wire_bytes: float) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Engine(Changing):
             ``.pool`` behind it its packet pool.
         checked: write down which place of the graph has each cell, at some cycles a packet and place, so that the
             report and :meth:`wirespeed.mem.pool.Pool.leaks` name who lost one.
-        on_event: called with each event of a port (:class:`wirespeed.ports.status.Event`), in the thread that says it.
+        on_event: called with each event of a port (:class:`wirespeed.ports.status.Event`), in the thread that says it,
+            which may be a driver's: it must not wait for one that changes or stops the engine.
         guests: how many workers of other graphs may join the packet pool; they need the ``name``.
         guest_of: the name of a graph that runs, in any process: this one works with its packets, and its ``ring`` ports
             are those of that graph. ``cells`` is its business then.
@@ -104,14 +105,16 @@ class Engine(Changing):
         self.progress = progress
         self.departed: dict[Port, PortStats] = {}
         self.faults: list[str] = []
+        # Who takes both takes them in this order. Neither is held while a handler of the user's is called.
         self.changing = threading.RLock()  # held while the graph is made another, or taken down
-        self.reading = threading.RLock()  # held while the memory is exchanged, or read
+        self.reading = threading.RLock()  # held while memory and ports are exchanged, or looked at
         self.plan = make_plan(graph, shape, workers, burst, checked)
         self.notes: list[str] = []
         self.closing: list[Callable[[], None]] = []
         self._final: Report | None = None
         self._started = self._stopped = 0.0
         self._profiled: Built | None = None
+        self._profiled_of: Built | None = None  # the loop that it is another shape of
         self._recompiling: threading.Thread | None = None
         self.pool = (
             Pool.join(f"{guest_of}.pool", workers)
@@ -162,8 +165,6 @@ class Engine(Changing):
                 state.rouse_by(wakeups)
         records = [part.record for part in memory.workers]
         self.grace = Grace([record + RCU_SLOT for record in records])
-        for index in range(self.count):
-            self._bind(index, self.built)
         return Workers(records, wakeups, self.built, self._bind, counters)
 
     def _bind(self, index: int, built: Built) -> None:
@@ -184,13 +185,17 @@ class Engine(Changing):
         """Of a queue, or of a stage's record: worker ``index``'s."""
         if key[0] != "stage":
             return self.queues[key[0], key[1]][index]
-        stage = {stage.name: stage for stage in key[1].software.stages}.get(key[2])
-        return stage.address + index * stage.stride if stage else 0
+        stage = key[1].software.known[key[2]]  # also one that the next loop will not have
+        return int(stage.address + index * stage.stride)
 
     # Running ---------------------------------------------------------------------------------------------
 
     def start(self, on: Sequence[int] | None = None) -> None:
         """Start the workers, ``on`` these cores (one each) or on the best there are; returns at once."""
+        with self.changing:
+            self._start(on)
+
+    def _start(self, on: Sequence[int] | None) -> None:
         if self.workers.started:
             raise GraphError("this engine runs already; make another for another run")
         placement = cores.choose(self.count)
@@ -218,7 +223,7 @@ class Engine(Changing):
         if self.workers.failure is not None:
             return True
         with self.reading:
-            return self._ended()
+            return self.stopped or self._ended()
 
     def _ended(self) -> bool:
         workers = [Worker(memory.record) for memory in self.memory.workers]
@@ -236,11 +241,14 @@ class Engine(Changing):
 
         With ``say``, also write down how the ports are, for ``wirespeed ports``.
         """
-        graph = self.graph
-        for port in graph.ports:
-            port.refresh()
-        if self._status is not None and say:
-            self._status.write(graph.ports, [graph.number(port) for port in graph.ports])
+        with self.opener.telling_later(), self.reading:
+            if self.stopped:
+                return
+            graph = self.graph  # none of its ports is closed while this looks at them
+            for port in graph.ports:
+                port.refresh()
+            if self._status is not None and say:
+                self._status.write(graph.ports, [graph.number(port) for port in graph.ports])
         self.grace.reclaim()
         busy = self._recompiling is not None and self._recompiling.is_alive()
         if not busy and self.built.captured.changed():
@@ -250,6 +258,8 @@ class Engine(Changing):
     def _recompile(self) -> None:
         """A number that a node uses has changed: compile anew beside the running loop, then swap."""
         with self.changing:
+            if self.stopped:
+                return
             try:
                 self.built = build(self._plan(self.plan.shape), self.progress)
             except WirespeedError as error:
@@ -264,22 +274,29 @@ class Engine(Changing):
 
     def prepare_profile(self) -> None:
         """Compile the profiling loop; takes a while the first time, so do it beside the running graph."""
-        if self._profiled is None:
-            self._profiled = build(self._plan(PROFILE), self.progress)
+        with self.changing:
+            if self.can_profile or self.stopped:
+                return
+            built, plan = self.built, self._plan(PROFILE)
+        self._profiled, self._profiled_of = build(plan, self.progress), built
 
     @property
     def can_profile(self) -> bool:
         """Whether :meth:`profile` would start at once."""
-        return self._profiled is not None
+        return self._profiled_of is self.built
 
     def profile(self, seconds: float = 0.01) -> None:
         """Run every worker's profiling loop for a moment; its figures add up in the workers' profiles."""
-        self.prepare_profile()
-        assert self._profiled is not None
-        self.workers.switch(self._profiled)
-        time.sleep(seconds)
-        self.workers.switch(self.built)
-        self.workers.settle()  # the figures stand still from here on
+        self.prepare_profile()  # not under the lock: the graph may go on changing meanwhile
+        with self.changing:
+            self.prepare_profile()  # of the graph that it has become
+            if self.stopped:
+                return
+            assert self._profiled is not None
+            self.workers.switch(self._profiled)
+            time.sleep(seconds)
+            self.workers.switch(self.built)
+            self.workers.settle()  # the figures stand still from here on
 
     def wait(self, seconds: float | None = None, interrupted: threading.Event | None = None) -> bool:
         """Wait until the graph ends, ``seconds`` pass or ``interrupted`` is set; True if it ended by itself."""
@@ -303,7 +320,7 @@ class Engine(Changing):
         Raises:
             BaseException: what a worker died of.
         """
-        with self.changing:
+        with self.opener.telling_later(), self.changing:
             return self._final or self._stop()
 
     def _stop(self) -> Report:
@@ -314,9 +331,10 @@ class Engine(Changing):
             self.workers.join()
         self._stopped = time.perf_counter()
         self._let_go()
-        for port in self.graph.ports:
-            port.refresh()
-        snapshot = self._snapshot()
+        with self.opener.telling_later(), self.reading:
+            for port in self.graph.ports:
+                port.refresh()
+            snapshot = self._final = self._snapshot()  # who looks from here on sees this, not what is being closed
         faults = self.faults + [fault for port in self.graph.ports if (fault := port.fault())]
         self._close_ports(faults)
         leaks = self.pool.leaks()
@@ -386,13 +404,14 @@ class Engine(Changing):
 
     @property
     def stopped(self) -> bool:
-        """Whether :meth:`stop` has taken everything down."""
+        """Whether :meth:`stop` has ended the workers; nothing of them can be looked at any more."""
         return self._final is not None
 
     @property
     def counts_instructions(self) -> bool:
         """Whether the hardware counts instructions for the workers; False once stopped."""
-        return not self.stopped and any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
+        with self.reading:
+            return not self.stopped and any(Worker(memory.record).perf_fd >= 0 for memory in self.memory.workers)
 
     @property
     def why_no_counters(self) -> str:
@@ -401,10 +420,11 @@ class Engine(Changing):
 
     def first_packet_cycles(self) -> int:
         """The cycle counter when the first burst had gone through; 0 before, and once stopped."""
-        if self.stopped:
-            return 0
-        seen = [first for memory in self.memory.workers if (first := Worker(memory.record).first)]
-        return min(seen, default=0)
+        with self.reading:
+            if self.stopped:
+                return 0
+            seen = [first for memory in self.memory.workers if (first := Worker(memory.record).first)]
+            return min(seen, default=0)
 
     def __enter__(self) -> "Engine":
         self.start()

@@ -13,6 +13,7 @@ the ports. Ports that are in both graphs keep their queues, their counters and t
 """
 
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wirespeed.engine.assign import Queues, assign_queues, connect, furnish, owner
@@ -26,7 +27,7 @@ from wirespeed.jit import copy, kernel, load64, store64
 from wirespeed.mem.pool import BATCH
 from wirespeed.mem.region import Region
 from wirespeed.ports.null import Sink, SinkOptions
-from wirespeed.ports.port import Port
+from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.queue import Queue
 from wirespeed.ports.wiring import Chain
 from wirespeed.sync.ring import RingView, mp_enqueue, sc_dequeue
@@ -59,17 +60,21 @@ class Change:
         self.arriving = [port for port in graph.ports if port not in self.before.ports]
         self.leaving = [port for port in self.before.ports if port not in graph.ports]
         self._opened: list[Port] = []
+        self._departed = dict(engine.departed)
         self._states_before = list(engine.built.captured.states.values())
 
-    def make(self) -> None:
+    def make(self, unstarted: bool = False) -> None:
         """Do it all.
+
+        Args:
+            unstarted: workers that have not started may begin with the other graph, too.
 
         Raises:
             WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile, the engine has
                 ended. The graph before goes on.
         """
         engine = self.engine
-        if not engine.workers.started or engine.stopped or engine.ended:
+        if not (engine.workers.started or unstarted) or engine.stopped or engine.ended:
             raise GraphError(
                 "only a graph that runs can be changed: add to it before the start, or start another engine"
             )
@@ -81,9 +86,7 @@ class Change:
             for port in self.arriving:
                 engine.opener.open(port, self.graph)
                 self._opened.append(port)
-            for port in self.graph.ports:
-                if port.software is not None:
-                    port.software.retake()
+            self._retake()
             built = build(plan, engine.progress)
             memory = EngineMemory(plan, engine.count, engine.name)
             self._prepare_states(built)
@@ -99,6 +102,12 @@ class Change:
                 engine.opener.shut(port)
             raise
         self._let_go(built)
+
+    def _retake(self) -> None:
+        """Rules may have come or gone: ports choose what the next loop has of them."""
+        for port in self.graph.ports:
+            if port.software is not None:
+                port.software.retake()
 
     def _check_directions(self) -> None:
         """A port is opened once, for what the graph does with it then."""
@@ -133,12 +142,8 @@ class Change:
         furnish(memory, engine.pool, descriptors, engine.wakeups, [engine.spin if can else -1 for can in waitable])
         if engine.count > 1:
             connect(self.graph, memory, queues, engine.wakeups)
-
-        def change() -> list[int]:
-            with engine.reading:
-                return self._swap(built, memory, queues)
-
-        engine.workers.exchange(built, change)
+        with engine.reading:  # before the workers stand still: they do not wait for who looks at the old graph
+            engine.workers.exchange(built, lambda: self._swap(built, memory, queues))
 
     def _swap(self, built: Built, memory: EngineMemory, queues: Queues) -> list[int]:
         """No worker runs: everything is the new graph's from here on. The addresses of the new records."""
@@ -155,6 +160,7 @@ class Change:
         for port in self.graph.ports:
             if port.software is not None:
                 port.software.steer()
+        self._take_leave()
         engine.closing.remove(before.close)
         engine.closing.append(memory.close)
         before.close()
@@ -191,9 +197,16 @@ class Change:
                         taker = worker if way[0] == "rx" else owner(queues, way[1])
                         _move(ring, after.rings[channels[way] * workers + taker], scratch.address)
                         continue
-                    addresses = way[1].tx or way[1].rx
+                    addresses = way[1].rx if way[0] == "rx" else way[1].tx
                     Queue(addresses[0]).dropped += RingView(ring).count
                     engine.pool.release_ring(ring)
+
+    def _take_leave(self) -> None:
+        """What ports that go have done is kept; one may have been here before."""
+        for port in self.leaving:
+            earlier = self._departed.get(port, PortStats())
+            sums = {name: count + getattr(earlier, name) for name, count in asdict(port.stats()).items()}
+            self.engine.departed[port] = PortStats(**sums)
 
     def _let_go(self, built: Built) -> None:
         """The workers know nothing of what has left: close it."""
@@ -206,7 +219,9 @@ class Change:
         for port in self.leaving:
             port.grace = None
             port.refresh()
-            engine.departed[port] = port.stats()
+        with engine.reading:
+            self._take_leave()
+        for port in self.leaving:
             if fault := port.fault():
                 engine.faults.append(fault)
             try:
@@ -230,7 +245,7 @@ class Changing:
         Raises:
             WirespeedError: the graph with them cannot run, or a port cannot be opened. The graph goes on as it was.
         """
-        with self.changing:
+        with self._engine.opener.telling_later(), self.changing:
             graph = self.graph.copy()
             for chain in chains:
                 graph.add(chain)
@@ -248,7 +263,7 @@ class Changing:
         Raises:
             GraphError: it is not in the graph, or the graph would have no source. The graph goes on as it was.
         """
-        with self.changing:
+        with self._engine.opener.telling_later(), self.changing:
             place = instead or Sink(f"sink:instead of {port.spec}", SinkOptions())
             Change(self._engine, self.graph.without(port, place)).make()
 
@@ -258,14 +273,15 @@ class Changing:
         Raises:
             WirespeedError: it cannot run. The graph before goes on.
         """
-        with self.changing:
+        with self._engine.opener.telling_later(), self.changing:
             Change(self._engine, graph).make()
 
     def _rules_changed(self) -> None:
         """A port has rules now that workers must apply, or has none any more."""
         engine = self._engine
-        if engine.workers.started and not engine.stopped and not engine.ended:
-            self.replace(self.graph)
+        with self._engine.opener.telling_later(), self.changing:
+            if not engine.stopped and not engine.ended:
+                Change(engine, self.graph).make(unstarted=True)
 
     @property
     def _engine(self) -> "Engine":

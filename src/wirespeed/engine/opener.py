@@ -1,7 +1,8 @@
 """The ports of an engine: opened for what the graph does with them, listened to, and closed."""
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from wirespeed.graph.graph import Graph
 from wirespeed.mem.pool import Pool
@@ -33,6 +34,7 @@ class Opener:
         self._pool, self._workers, self._hash = pool, workers, hash
         self._on_event, self._notes, self._rules_changed = on_event, notes, rules_changed
         self._open: list[Port] = []
+        self._untold = threading.local()  # events of this thread that wait until it holds no lock
 
     def open(self, port: Port, graph: Graph) -> None:
         """Open a port for what ``graph`` does with it, and make ready what workers do in software for it.
@@ -70,8 +72,27 @@ class Opener:
         while self._open:
             self.shut(self._open[-1])
 
+    @contextlib.contextmanager
+    def telling_later(self) -> Iterator[None]:
+        """What ports say in this thread meanwhile is told behind it, when the thread holds no lock any more."""
+        if getattr(self._untold, "events", None) is not None:
+            yield  # to be told further out
+            return
+        events: list[Event] = []
+        self._untold.events = events
+        try:
+            yield
+        finally:
+            self._untold.events = None
+            for event in events:
+                self._tell(event)
+
     def _tell(self, event: Event) -> None:
         if self._on_event is None:
+            return
+        waiting: list[Event] | None = getattr(self._untold, "events", None)
+        if waiting is not None:
+            waiting.append(event)
             return
         try:
             self._on_event(event)

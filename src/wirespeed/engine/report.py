@@ -130,7 +130,7 @@ def take_report(
     """Read all counters of a graph; ``count`` reads one of the plan's."""
     stats = {port: port.stats() for port in plan.graph.ports}
     every = [*stats.values(), *departed.values()]
-    events = [event for port in (*stats, *departed) for event in port.events.since()]
+    events = [event for port in {**stats, **departed} for event in port.events.since()]  # one may be in both
     return Report(
         packets=sum(each.rx_packets for each in every),
         bytes=sum(each.rx_bytes for each in every),

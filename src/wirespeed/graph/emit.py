@@ -59,6 +59,7 @@ def emit(plan: Plan) -> Emitted:
     objects |= {f"receive_{index}": port.receive for index, port in enumerate(plan.graph.sources)}
     objects |= {f"transmit_{index}": port.transmit for index, port in enumerate(plan.graph.sinks)}
     objects |= {f"arm_{index}": port.arm for index, port in enumerate(plan.graph.sources) if port.arm is not None}
+    objects |= {f"flush_{index}": port.flush for index, port in enumerate(plan.graph.sinks) if port.flush is not None}
     SendPart(draft).send()
     ProcessPart(draft).process()
     draft.write()

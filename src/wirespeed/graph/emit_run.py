@@ -48,6 +48,7 @@ class RunPart:
         write.depth -= 1
         if not draft.alone:
             self.gather()
+        self.flush()
         self.turn()
         write.depth -= 1
         write("offline(work + RCU_SLOT)")
@@ -116,6 +117,16 @@ class RunPart:
             for line in draft.sending(index, port, "cache", vector, "count"):
                 write(line)
             write.depth -= 2
+
+    def flush(self) -> None:
+        """Sinks that keep packets until their time comes; while one does, the worker neither sleeps nor ends."""
+        write, plan = self.draft.write, self.draft.plan
+        for index, port in enumerate(plan.graph.sinks):
+            if port.flush is None:
+                continue
+            write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
+            write("if queue != 0:")
+            write(f"    moved += flush_{index}(queue, cache)")
 
     def unmark(self, port: Port) -> None:
         """Packets that join others from nodes begin with a mark of 0."""

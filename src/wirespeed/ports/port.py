@@ -70,6 +70,7 @@ class Port(Joinable):
         receive, transmit: the driver's functions for the packet path (see :mod:`wirespeed.ports.queue`);
             None where the driver has no such direction. :meth:`open` may choose between several.
         arm: the driver's function that asks for a wake-up, where it must be asked for; see there.
+        flush: the driver's function that sends what waits for its time, where something does; see there.
         mac: its Ethernet address, as an integer; 0 if it has none, or is not open.
         mtu: the largest IP packet in bytes; 0 if that has no bound, or it is not open.
         offloads: what it does by itself, as opened.
@@ -89,6 +90,7 @@ class Port(Joinable):
     receive: Callable[..., Any] | None = None
     transmit: Callable[..., Any] | None = None
     arm: Callable[..., Any] | None = None
+    flush: Callable[..., Any] | None = None
     offloads: Offload = Offload.NONE
     passive: bool = False
     beside_kernel: bool = False

@@ -14,7 +14,12 @@ for a wake-up has a third function::
     arm(queue, on)                        -> 1 if something can be received already, else 0
 
 A worker calls it with 1 before it blocks on the port's descriptors, and does not block if there is something; and with
-0 when it is awake again.
+0 when it is awake again. One that keeps packets until their time to be sent comes has a fourth::
+
+    flush(queue, cache)                   -> packets it has sent now, and more than 0 while some wait
+
+A worker calls it once a turn for each of its transmit queues; while it returns more than 0 the worker neither blocks
+nor ends.
 """
 
 from wirespeed.jit import View, cold, inline, le64, load64

@@ -51,6 +51,7 @@ from wirespeed.ports.port import Port
 _RECORD = GeneratorQueue.SIZE
 _HUGE = 1 << 20
 _SHORTEST = 512  # templates of a queue, at least
+_SLOWEST = 1 << 62  # of the pace, that a burst may cost: as much as 64 bits hold, some hours
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ class Generator(Port):
         size = bodies + rest * len(parts)
         self._memory = Region(max(size, 1), "wirespeed-generator", huge=size >= _HUGE)
         base = self._memory.address
+        numbers = [part.stream for part in parts]
+        span = max(numbers) - min(numbers) + 1  # each queue numbers packets by itself: its streams are others
         for number, part in enumerate(parts):
             _array(base + bodies + number * rest, rest)[:] = frames.tail(part.shape, step + rest)[step:]
         self.rx = [base + queue * _RECORD for queue in range(rx_queues)]
@@ -186,7 +189,8 @@ class Generator(Port):
             record.streams = base + streams + queue * len(parts) * STREAM
             for number, part in enumerate(parts):
                 at = record.streams + number * STREAM
-                _array(at, STREAM).view(np.int64)[1:3] = (part.stream + queue) & 0xFFFF, base + bodies + number * rest
+                word = _array(at, STREAM).view(np.int64)
+                word[1:3] = (part.stream + queue * span) & 0xFFFF, base + bodies + number * rest
             self._write(record, rows[queue], orders[queue])
             self._describe(record, queue)
             templates += entries[queue] * step
@@ -248,7 +252,8 @@ class Generator(Port):
         hz = tsc_hz()
         for queue, address in enumerate(self._active):
             record = GeneratorQueue(address)
-            record.cost = max(1, int((hz << FRACTION) * active / rate)) if rate else 0
+            cost = int((hz << FRACTION) * active / rate) if rate else 0
+            record.cost = min(max(1, cost), _SLOWEST // burst) if rate else 0
             record.depth = max(record.cost * burst, int((hz << FRACTION) * self.options.late / 1e6))
             record.train = burst
             record.hold = int(self.waiting)

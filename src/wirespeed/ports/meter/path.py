@@ -151,7 +151,7 @@ def _disorder(meter, stream, distance):
         stream.expected = number + 1
         return
     if highest - (number >> 5) >= words:
-        _too_late(stream, number)
+        _too_late(meter, stream, number)
         return
     stream.strays = 0
     if load32(word) & bit:
@@ -164,7 +164,7 @@ def _disorder(meter, stream, distance):
 
 
 @cold
-def _too_late(stream, number):
+def _too_late(meter, stream, number):
     """Beyond the window: late or a duplicate, nobody knows; but many in a row are another beginning."""
     stream.strays += 1
     stream.reordered += 1
@@ -177,8 +177,19 @@ def _too_late(stream, number):
     stream.late -= RESTARTED
     stream.first = number - (RESTARTED - 1)
     stream.expected = number + 1
+    _begin_anew(stream.address + COUNTERS, meter.words, stream.first, number)
     stream.strays = 0
     stream.restarts += 1
+
+
+@cold
+def _begin_anew(window, words, first, last):
+    """Forget all that was seen but these, as far as the window goes back."""
+    for index in range(words):
+        store32(window + (index << 2), 0)
+    for number in range(max(first, ((last >> 5) - words + 1) << 5), last + 1):
+        word = window + (((number >> 5) & (words - 1)) << 2)
+        store32(word, load32(word) | (1 << (number & (_WORD - 1))))
 
 
 @inline

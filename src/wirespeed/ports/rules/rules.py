@@ -160,9 +160,9 @@ class Rules:
         with self._changing:
             rule = Rule(self._numbers + 1, matches, action)
             place = self._place(before) if before is not None else len(self._rules)
-            remake = self._set((*self._rules[:place], rule, *self._rules[place:]), self._otherwise)
             self._numbers += 1
-        self._tell(remake)
+            tell = self._set((*self._rules[:place], rule, *self._rules[place:]), self._otherwise)
+        tell()
         return rule
 
     def remove(self, rule: Rule) -> None:
@@ -173,14 +173,14 @@ class Rules:
         """
         with self._changing:
             place = self._place(rule)
-            remake = self._set(self._rules[:place] + self._rules[place + 1 :], self._otherwise)
-        self._tell(remake)
+            tell = self._set(self._rules[:place] + self._rules[place + 1 :], self._otherwise)
+        tell()
 
     def clear(self) -> None:
         """Take all of them away; everything is received."""
         with self._changing:
-            remake = self._set((), TAKE)
-        self._tell(remake)
+            tell = self._set((), TAKE)
+        tell()
 
     @property
     def otherwise(self) -> Action:
@@ -193,8 +193,8 @@ class Rules:
         if action not in (TAKE, DROP, KERNEL):
             raise PortError(f"port {self._port.spec!r}: what no rule ends can be taken, dropped or left to the kernel")
         with self._changing:
-            remake = self._set(self._rules, action)
-        self._tell(remake)
+            tell = self._set(self._rules, action)
+        tell()
 
     def counts(self) -> dict[Rule, RuleCount]:
         """What each rule has met since it was added, as of now."""
@@ -277,13 +277,8 @@ class Rules:
                 return place
         raise PortError(f"port {self._port.spec!r} has no rule {rule.number} ({rule}); it has {len(self._rules)}")
 
-    def _tell(self, remake: bool) -> None:
-        """The loop lacks what the rules need now, or has what they do not. Called without the lock."""
-        if remake and self.changed is not None:
-            self.changed()
-
-    def _set(self, rules: tuple[Rule, ...], otherwise: Action) -> bool:
-        """Take these rules from now on; nothing has changed if it raises. Whether the loop must be made anew."""
+    def _set(self, rules: tuple[Rule, ...], otherwise: Action) -> Callable[[], None]:
+        """Take these rules from now on; nothing has changed if it raises. What to call next, without the lock."""
         many = sum(len(rule.matches) for rule in rules)
         if many > path.MAX_RULES:
             raise PortError(f"port {self._port.spec!r}: {many} rules are too many: at most {path.MAX_RULES}")
@@ -296,8 +291,22 @@ class Rules:
                     self._port.install((), TAKE)
             self.by_device = by_device
             self._publish(() if by_device else rules, TAKE if by_device else otherwise)
-        self._rules, self._otherwise = rules, otherwise
-        return self.is_open and had != (self.in_software, self.steers)
+        before, self._rules, self._otherwise = (self._rules, self._otherwise), rules, otherwise
+        remake = self.is_open and had != (self.in_software, self.steers)
+
+        def tell() -> None:
+            """The loop lacks what the rules need now, or has what they do not; without another the rules go back."""
+            if not remake or self.changed is None:
+                return
+            try:
+                self.changed()
+            except BaseException:
+                with self._changing:
+                    if self._rules is rules:
+                        self._set(*before)
+                raise
+
+        return tell
 
     def _check_software(self, rules: tuple[Rule, ...], otherwise: Action) -> None:
         spec = self._port.spec

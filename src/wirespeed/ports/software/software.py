@@ -59,6 +59,8 @@ class Software:
         rx: stages behind ``receive``, in their order.
         tx: the stage before ``transmit``; None if the device does all of it.
         spreading: where received packets go; None if the port gives none.
+        known: by name, all stages that a loop for this port may have. The record of rules is there without any, for
+            loops that were made when there were some.
     """
 
     def __init__(self, port: Any, workers: int, hash: Toeplitz) -> None:
@@ -66,6 +68,7 @@ class Software:
         self.rx: list[Stage] = []
         self.tx: Stage | None = None
         self.spreading: Spreading | None = None
+        self.known: dict[str, Stage] = {}
         self._tables: list[Gro] = []
         self._verify = self._strip = 0
         size = 64 + workers * (3 * _LINE + PREPARE_BYTES)
@@ -76,6 +79,7 @@ class Software:
                 self._behind_receive(hash)
             if port.tx:
                 self._before_transmit()
+            self.known |= {stage.name: stage for stage in self.stages}
         except BaseException:
             self.close()
             raise
@@ -105,8 +109,8 @@ class Software:
                 self._tables.append(Gro(256))
                 Coalesce(records + worker * _LINE).table = self._tables[-1].address
         port.rules.open(workers, workers)
-        if port.rules.in_software:
-            self.rx.append(Stage("rules", rules_path.apply_rules, port.rules.address, rules_path.STATE_BYTES))
+        self.known["rules"] = Stage("rules", rules_path.apply_rules, port.rules.address, rules_path.STATE_BYTES)
+        self.retake()
         self._spread()
 
     def _spread(self) -> None:
@@ -143,8 +147,7 @@ class Software:
         """Rules came or went while the port was open: choose the stages anew, for the next loop."""
         self.rx = [stage for stage in self.rx if stage.name != "rules"]
         if self._port.rules.in_software:
-            rules = self._port.rules
-            self.rx.append(Stage("rules", rules_path.apply_rules, rules.address, rules_path.STATE_BYTES))
+            self.rx.append(self.known["rules"])
 
     def steer(self) -> None:
         """The loop that applies the rules runs everywhere: let them say where packets go, if they do."""

@@ -1,7 +1,8 @@
 """fault: a port that loses, spoils, doubles, shuffles and delays packets. ``fault(drop=0.01,seed=7) af_packet:eth0``.
 
-Probabilities are from 0 to 1, each packet's for itself; the same seed and the same packets give the same faults. What
-is received is delayed, what is sent is not: nobody would be there to send it when its time has come.
+Probabilities are from 0 to 1, each packet's for itself; the same seed and the same packets give the same faults.
+Packets that are to be sent later are looked at in each turn of the worker, which does not sleep meanwhile; a graph
+whose inputs are over ends when they have left, one that is stopped frees them.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class FaultOptions:
     duplicate: float = option(0.0, "how many come twice")
     reorder: float = option(0.0, "how many are overtaken by one to eight others")
     corrupt: float = option(0.0, "how many have one bit changed")
-    delay_us: float = option(0.0, "microseconds that received packets come later")
+    delay_us: float = option(0.0, "microseconds that packets come and go later")
     jitter_us: float = option(0.0, "and by how many more at most, at random")
     seed: int = option(1, "of the random generator")
     direction: str = option("both", "rx, tx or both")
@@ -55,9 +56,12 @@ class FaultPort(Wrapper):
                 raise PortError(f"port {spec!r}: {name}={getattr(options, name)} must be 0 to {_LONGEST_US}")
         if options.direction not in _DIRECTIONS:
             raise PortError(f"port {spec!r}: direction={options.direction!r} must be one of {', '.join(_DIRECTIONS)}")
-        if options.direction == "tx" and (options.delay_us or options.jitter_us):
-            raise PortError(f"port {spec!r}: only received packets are delayed: say direction=rx")
         super().__init__(spec, options, inner)
+
+    @property
+    def holds(self) -> bool:
+        options = self.options
+        return options.direction != "rx" and bool(options.delay_us or options.jitter_us or options.reorder)
 
     def open_wrapper(self) -> None:
         for direction, addresses in (("rx", self.rx), ("tx", self.tx)):
@@ -67,14 +71,13 @@ class FaultPort(Wrapper):
                 record.state = signed64(seed * 0x9E3779B97F4A7C15 & ((1 << 64) - 1))
                 record.quiet = int(_QUIET_S * tsc_hz())
                 if self.options.direction in ("both", direction):
-                    self._set(record, direction == "rx")
+                    self._set(record)
 
-    def _set(self, record: FaultQueue, delayed: bool) -> None:
+    def _set(self, record: FaultQueue) -> None:
         for name in _PROBABILITIES:
             setattr(record, name, int(getattr(self.options, name) * (1 << 32)))
-        if delayed:
-            record.delay = int(self.options.delay_us * tsc_hz() / 1e6)
-            record.jitter = int(self.options.jitter_us * tsc_hz() / 1e6)
+        record.delay = int(self.options.delay_us * tsc_hz() / 1e6)
+        record.jitter = int(self.options.jitter_us * tsc_hz() / 1e6)
 
     def _sums(self) -> dict[str, int]:
         records = [FaultQueue(address) for address in (*self.rx, *self.tx)]

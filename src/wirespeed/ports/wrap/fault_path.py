@@ -10,6 +10,10 @@
 Each packet draws the same number of random words whatever they decide, in the order of the packets: the same packets
 and the same seed give the same faults, however they are cut into bursts. A packet that is held back goes on after one
 to eight others, or when nothing has come for a millisecond. Delayed packets keep their order.
+
+Of packets to send, at most LINE wait here at a time, those held back with them: more are dropped and counted as
+dropped, as the queue of tc-netem(8) does. Received ones wait in the driver instead. Each call that sends, and each turn
+of the worker (:func:`due`), lets go as many as a burst can have: the line grows by nothing but delay and doubling.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -32,7 +36,7 @@ _SCRATCH = 512
 _LINE = _SCRATCH + 8 * MAX_BURST
 _SLOTS = _LINE + 16 * LINE
 _FAR = 8  # the most packets that overtake one that is held back
-_HALF = LINE // 2  # no packet is doubled while so many wait
+_HALF = LINE // 2 - SLOTS  # no packet is doubled while so many wait: a burst to send still has room then
 
 
 class FaultQueue(WrapQueue):
@@ -130,8 +134,13 @@ def _afflict(record, cache, desc, now):
     if _happens(marred, record.corrupt) and length_of(desc) > 0:
         record.corrupted += 1
         desc = _corrupt(cache, desc, where)
+    waiting = record.tail - record.head + record.held
+    if waiting >= LINE:
+        record.dropped += 1
+        release_one(cache, desc)
+        return
     copy = 0
-    if _happens(doubled, record.duplicate) and record.tail - record.head < _HALF:
+    if _happens(doubled, record.duplicate) and waiting < _HALF:
         copy = copy_packet(cache, desc)
     if _happens(late, record.reorder) and record.held < SLOTS:
         place = record.address + _SLOTS + (record.held << 4)
@@ -223,7 +232,24 @@ def waits(queue):
 def submit(queue, cache, vector, count):
     """Decide about what goes; how many the driver shall send."""
     _afflict_all(queue, cache, vector, count)
-    return _come_out(queue, queue + _SCRATCH, MAX_BURST >> 1, 1 << 62)
+    return _come_out(queue, queue + _SCRATCH, MAX_BURST, cycles())
+
+
+@inline
+def due(queue):
+    """How many of those that wait the driver shall send now, though the worker sends nothing."""
+    many = 0
+    if waits(queue) != 0:
+        many = _due(queue)
+    return many
+
+
+@cold
+def _due(queue):
+    record, now = FaultQueue(queue), cycles()
+    if record.held > 0 and now - record.last_seen > record.quiet:
+        _let_go(record, 0, now, True)
+    return _come_out(queue, queue + _SCRATCH, MAX_BURST, now)
 
 
 @inline

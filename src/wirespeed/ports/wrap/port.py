@@ -15,7 +15,12 @@ so that all of it dissolves in the worker's loop and is found compiled by the ne
                 return settle(queue, cache, vector, count, many,
                               inner_transmit(inner, cache, outgoing(queue, vector), many))
 
-``waits(queue)`` says 1 when a receive queue holds something that the worker must not sleep over.
+``waits(queue)`` says 1 when a receive queue holds something that the worker must not sleep over. A wrapper that holds
+packets to send back (:attr:`Wrapper.holds`) has a seventh function, and its port a ``flush``::
+
+    flush:      many = due(queue)
+                settle(queue, cache, 0, many, many, inner_transmit(inner, cache, outgoing(queue, 0), many))
+                return many + waits(queue)
 """
 
 import dataclasses
@@ -31,6 +36,7 @@ from wirespeed.jit import le64
 from wirespeed.jit.generated import load_module, write_module
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
+from wirespeed.ports.offloads import Offload
 from wirespeed.ports.options import nearest, parse_options
 from wirespeed.ports.port import Port, PortStats
 from wirespeed.ports.port import port as make_port
@@ -60,6 +66,7 @@ from {path} import allow, arrive, deliver, outgoing, settle, submit, waits
 #     inner_receive = {receive}
 #     inner_transmit = {transmit}
 #     inner_arm = {arm}
+#     inner_flush = {flush}
 
 
 @inline
@@ -83,7 +90,31 @@ def arm(queue, on):
 @inline
 def arm_alone(queue, on):
     return waits(queue)
+
+
+@inline
+def flush(queue, cache):
+    return inner_flush(WrapQueue(queue).inner, cache)
 '''
+
+_HOLDS = """
+
+from {path} import due
+
+
+@inline
+def flush_own(queue, cache):
+    many = due(queue)
+    if many > 0:
+        sent = inner_transmit(WrapQueue(queue).inner, cache, outgoing(queue, 0), many)
+        settle(queue, cache, 0, many, many, sent)
+    return many + waits(queue)
+
+
+@inline
+def flush_both(queue, cache):
+    return flush_own(queue, cache) + inner_flush(WrapQueue(queue).inner, cache)
+"""
 
 
 class WrapQueue(Queue):
@@ -119,13 +150,20 @@ class Wrapper(Port):
     def _join(self) -> None:
         """Write and load the functions of this wrapper around this driver."""
         inner = self.inner
-        objects = {"inner_receive": inner.receive, "inner_transmit": inner.transmit, "inner_arm": inner.arm}
+        objects = {f"inner_{name}": getattr(inner, name) for name in ("receive", "transmit", "arm", "flush")}
         names = {key.removeprefix("inner_"): _named(value) for key, value in objects.items()}
         text = _TEXT.format(wrapper=type(self).__name__, path=self.path.__name__, **names)
+        if self.holds:
+            text += _HOLDS.format(path=self.path.__name__)
         module = load_module(write_module(text, "wrapper"), objects)
         self.receive = module.receive if inner.receive is not None else None
         self.transmit = module.transmit if inner.transmit is not None else None
         self.arm = module.arm if inner.arm is not None else module.arm_alone
+        self.flush = None
+        if self.holds:
+            self.flush = module.flush_own if inner.flush is None else module.flush_both
+        elif inner.flush is not None:
+            self.flush = module.flush
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
         """Open the wrapped port, then lay out a record for each of its queues."""
@@ -144,6 +182,11 @@ class Wrapper(Port):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def holds(self) -> bool:
+        """Whether packets to send may wait here until their time comes."""
+        return False
 
     def open_wrapper(self) -> None:
         """The wrapper's own part of :meth:`open`: all records are there."""
@@ -165,6 +208,11 @@ class Wrapper(Port):
     @property
     def kind(self) -> str:
         return f"{self.spec.partition('(')[0].strip()} {self.inner.kind}"
+
+    @property
+    def asks(self) -> Offload:
+        """What the wrapped port's packets ask for: it may know better than its offloads say."""
+        return super().asks | self.inner.asks
 
     def _lost(self) -> list[tuple[int, int]]:
         """By queue, what was dropped between the graph and the wrapped port: received, and sent."""

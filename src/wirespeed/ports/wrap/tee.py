@@ -35,15 +35,16 @@ RECORD_BYTES: int = _CHOSEN + 8 * MAX_BURST
 
 @inline
 def _tee(queue, cache, vector, count):
-    if count > 0 and TeeQueue(queue).lane != 0:
-        _copy(queue, cache, vector, count)
+    lane = TeeQueue(queue).lane  # once: control code may take it away meanwhile, and then waits for this turn
+    if count > 0 and lane != 0:
+        _copy(queue, lane, cache, vector, count)
 
 
 @cold
-def _copy(queue, cache, vector, count):
+def _copy(queue, lane, cache, vector, count):
     record = TeeQueue(queue)
     if record.rule_count == 0:
-        call(record.lane, cache, vector, count)
+        call(lane, cache, vector, count)
         return
     cells = Cache(cache).cells
     chosen = 0
@@ -59,7 +60,7 @@ def _copy(queue, cache, vector, count):
             store64(queue + _CHOSEN + (chosen << 3), desc)
             chosen += 1
     if chosen > 0:
-        call(record.lane, cache, queue + _CHOSEN, chosen)
+        call(lane, cache, queue + _CHOSEN, chosen)
 
 
 @inline
