@@ -9,6 +9,7 @@ from wirespeed.errors import PortError
 from wirespeed.jit import COMPILED
 from wirespeed.mem.state import MAX_WORKERS
 from wirespeed.ports.rss import Rss, parse_rss
+from wirespeed.ports.spread import NOT_AT_ALL
 from wirespeed.tables.toeplitz import MICROSOFT_KEY, SYMMETRIC_KEY, Toeplitz
 
 FLOWS = 64 if COMPILED else 16
@@ -62,6 +63,71 @@ def test_key_fields_and_table_decide():
             table[1000 + i] = (1, 0, 0, 0)[hashed.hash_v4(source, "10.0.0.2") & 3]
     assert second == {flow for flow, worker in table.items() if worker == 1}
     assert first == {flow for flow, worker in table.items() if worker == 0}
+
+
+def test_key_fields_and_table_change_while_it_runs():
+    graph, source = ws.Graph(), Feed(FRAMES, endless=True)
+    graph.add(source >> note >> Collect(log=0))
+    engine = Engine(graph, 2)
+
+    def counts():
+        return [
+            sum(count for _, count in zip(*map(list, flows._read(block)), strict=True)) for block in flows._blocks[:2]
+        ]
+
+    def comes_to(worker):
+        """Wait until all that comes goes to one worker; what was on its way before does not matter."""
+        for _ in range(100_000):
+            before = counts()
+            while counts()[worker] < before[worker] + len(FRAMES):
+                assert not engine.ended, engine.workers.failure
+                engine.workers.wait(0.0005)
+            if counts()[1 - worker] == before[1 - worker]:
+                return
+        raise AssertionError(f"not all goes to worker {worker}")
+
+    with engine:
+        source.rss = Rss(("ipv4",), SYMMETRIC_KEY, (1,))
+        comes_to(1)
+        source.rss = Rss(("ipv6",), table=(1,))  # no packet has these fields
+        comes_to(0)
+        source.rss = Rss(key=bytes(39) + b"\1", table=(1, 0))  # a hash of 0 for all: none has the key's last bit
+        comes_to(1)
+        source.rss = None
+        before = counts()
+        while min(now - then for now, then in zip(counts(), before, strict=True)) < len(FRAMES):
+            engine.workers.wait(0.0005)
+        with pytest.raises(PortError, match="leads to queue 2"):
+            source.rss = Rss(table=(2,))
+        assert source.rss is None
+    assert engine.stop().in_use == 0
+
+
+class Able(Feed):
+    """Its device spreads packets as it is told."""
+
+    def __init__(self):
+        super().__init__(FRAMES, queues=2)
+        self.told = []
+
+    def configure_rss(self, rss):
+        self.told.append(rss)
+        return True
+
+
+def test_a_device_is_told_of_changes():
+    graph, source = ws.Graph(), Able()
+    graph.add(source >> note >> Collect(log=0))
+    first, second = Rss(("ipv4",)), Rss(key=SYMMETRIC_KEY)
+    source.rss = first
+    engine = Engine(graph, 2)
+    source.rss = second
+    source.rss = None
+    assert source.told == [first, second, Rss()]
+    assert source.software.spreading.record.how == NOT_AT_ALL
+    engine.stop()
+    source.rss = first
+    assert source.told[2:] == [Rss()]
 
 
 def test_a_rule_goes_before_the_hash():

@@ -5,11 +5,13 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
+from wirespeed.errors import PortError
 from wirespeed.jit import kernel, load64, store64
 from wirespeed.mem.descriptor import CHECKSUM_VALID, META, NEEDS_CHECKSUM
 from wirespeed.mem.pool import share
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
+from wirespeed.ports.rss import Rss
 from wirespeed.ports.software.path import Prepare, made_at, prepare
 from wirespeed.ports.software.software import Software
 from wirespeed.tables.toeplitz import MICROSOFT_KEY, Toeplitz
@@ -275,6 +277,34 @@ def test_hash(make, worker):
         (desc,) = made.receive(worker.make(frame))
         assert (worker.header(desc).rss_hash if desc & META else None) == found
         worker.free([desc])
+
+
+def test_rss_is_configured_while_the_port_is_open(make, worker):
+    """Key, fields and table, from the next packet on; what nobody can do changes nothing."""
+    frame = bytes(E / IP(src="66.9.149.187", dst="161.142.100.80") / TCP(sport=2794, dport=1766))
+    made = make(rss_hash="yes")
+    other = bytes(range(40))
+    made.port.software = made.software
+    with Toeplitz(other) as hashed:
+        told = hashed.hash_v4("66.9.149.187", "161.142.100.80", 2794, 1766)
+    for rss, found in (
+        (Rss(key=MICROSOFT_KEY), 0x51CCC178),
+        (Rss(("ipv4",), MICROSOFT_KEY), 0x323E8FC2),
+        (Rss(("ipv6",), MICROSOFT_KEY), None),
+        (Rss(key=other), told),
+        (None, 0x51CCC178),
+    ):
+        made.port.rss = rss
+        assert made.port.rss == rss
+        (desc,) = made.receive(worker.make(frame))
+        assert (worker.header(desc).rss_hash if desc & META else None) == found
+        worker.free([desc])
+    with pytest.raises(PortError, match="rss_table leads to queue 1, and there are 1"):
+        made.port.rss = Rss(("ipv4",), table=(0, 1))
+    assert made.port.rss is None
+    (desc,) = made.receive(worker.make(frame))
+    assert worker.header(desc).rss_hash == 0x51CCC178
+    worker.free([desc])
 
 
 def test_the_device_makes_stages_needless(make):

@@ -76,7 +76,6 @@ class Port(Joinable):
         offloads: what it does by itself, as opened.
         events: what happened to it.
         rules: what becomes of which received packets (:mod:`wirespeed.ports.rules.rules`).
-        rss: how its queues share the flows; None: as it comes, or all fields where workers spread them.
         wishes: what else was asked for in its text that every port has (:mod:`wirespeed.ports.common`).
         software: what workers do for it while it is open, since its device does not.
         grace: grace periods of the workers that use it now; None while none does.
@@ -96,6 +95,7 @@ class Port(Joinable):
     beside_kernel: bool = False
     rx_queues: int = 1
     tx_queues: int = 1
+    software: Software | None = None
 
     def __init__(self, spec: str, options: Any) -> None:
         self.spec = spec
@@ -105,9 +105,8 @@ class Port(Joinable):
         self.mtu = 0
         self.events = Events(spec)
         self.rules = Rules(self)
-        self.rss: Rss | None = None
+        self._rss: Rss | None = None
         self.wishes = common.Wishes()
-        self.software: Software | None = None
         self.grace: Grace | None = None
         self.rx: list[int] = []
         self.tx: list[int] = []
@@ -155,6 +154,23 @@ class Port(Joinable):
 
     def close(self) -> None:
         """Finish files, close descriptors, free memory. Called once, after the workers stopped."""
+
+    @property
+    def rss(self) -> Rss | None:
+        """How its queues share the flows; None: as it comes, or by all fields where workers spread them.
+
+        It may be set while the port is open: key, fields and table.
+
+        Raises:
+            PortError: a queue that is not there. Nothing has changed.
+        """
+        return self._rss
+
+    @rss.setter
+    def rss(self, rss: Rss | None) -> None:
+        if self.software is not None:
+            self.software.respread(rss)
+        self._rss = rss
 
     # What users ask and tell an open port ----------------------------------------------------------------
 
@@ -210,7 +226,10 @@ class Port(Joinable):
         return {}
 
     def configure_rss(self, rss: Rss) -> bool:
-        """Let the device spread flows over its queues so; False if it cannot, and the workers will."""
+        """Let the device spread flows over its queues so, now; False if it cannot, and the workers will.
+
+        Asked when the port is open, and again when the configuration changes.
+        """
         return False
 
     def stats(self) -> PortStats:

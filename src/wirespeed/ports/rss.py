@@ -6,7 +6,9 @@
 
 In a port's text: ``rss=ipv4+tcp+udp``, ``rss=symmetric``, ``rss_key=6d5a...``, ``rss_table=0+0+0+1``. A device that
 spreads its packets so does (:meth:`wirespeed.ports.port.Port.configure_rss`); else the workers do where they spread
-packets at all (:mod:`wirespeed.graph.handoff`), and a queue of the table is the worker of that number.
+packets at all (:mod:`wirespeed.graph.handoff`), and a queue of the table is the worker of that number. All of it may be
+set while the port is open, and is so for the next burst; one that is being spread may see the new key with the old
+fields or table, so a flow may then go to either worker once, as it may when any of them changes.
 
 A record that workers read::
 
@@ -23,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError, TableError
+from wirespeed.jit import store_release
 from wirespeed.ports.options import nearest
 from wirespeed.ports.spread import BY_HASH, BY_RULE, NOT_AT_ALL, SpreadView
 from wirespeed.tables.reta import DEFAULT_SIZE, Reta
@@ -109,17 +112,34 @@ class Spreading:
 
     def __init__(self, address: int, spec: str, rss: Rss | None, workers: int, default: Toeplitz) -> None:
         self.record = SpreadView(address)
-        chosen = rss or Rss()
-        chosen.check_queues(spec, workers)
-        try:
-            self._toeplitz = Toeplitz(chosen.key) if chosen.key else None
-            self.table = Reta(list(chosen.table) if chosen.table else workers)
-        except TableError as error:
-            raise PortError(f"port {spec!r}: {error}") from None
-        self.record.toeplitz = (self._toeplitz or default).address
-        self.record.reta = self.table.address
-        self.record.over = chosen.mask
+        self._spec, self._workers, self._default = spec, workers, default
+        self._toeplitz: Toeplitz | None = None
+        self.table = Reta(workers)
         self.record.how = NOT_AT_ALL
+        self.record.reta = self.table.address
+        try:
+            self.configure(rss)
+        except BaseException:
+            self.table.close()
+            raise
+
+    def configure(self, rss: Rss | None) -> Toeplitz | None:
+        """Spread so from the next burst on; the hash before, if any, to be closed when no worker reads it any more.
+
+        Raises:
+            PortError: the table leads to a worker that is not there, or there can be no such key. Nothing has changed.
+        """
+        chosen = rss or Rss()
+        chosen.check_queues(self._spec, self._workers)
+        try:
+            toeplitz = Toeplitz(chosen.key) if chosen.key else None
+        except TableError as error:
+            raise PortError(f"port {self._spec!r}: {error}") from None
+        before, self._toeplitz = self._toeplitz, toeplitz
+        self.move(chosen.table or range(self._workers))
+        self.record.over = chosen.mask
+        store_release(self.record.address + SpreadView.toeplitz.offset, (toeplitz or self._default).address)
+        return before
 
     def steer(self, targets: int, stride: int) -> None:
         """Rules say where some packets go: by worker, where that is written."""

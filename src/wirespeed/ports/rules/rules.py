@@ -160,8 +160,8 @@ class Rules:
         with self._changing:
             rule = Rule(self._numbers + 1, matches, action)
             place = self._place(before) if before is not None else len(self._rules)
-            self._numbers += 1
             tell = self._set((*self._rules[:place], rule, *self._rules[place:]), self._otherwise)
+            self._numbers += 1
         tell()
         return rule
 

@@ -4,6 +4,7 @@ Chosen when the port is open and says what its device does (:class:`wirespeed.po
 are :mod:`wirespeed.ports.software.path`'s; the loop that is generated calls them around the driver's own.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from wirespeed.mem.region import Region
 from wirespeed.ports import spread
 from wirespeed.ports.offloads import Offload
-from wirespeed.ports.rss import Spreading
+from wirespeed.ports.rss import Rss, Spreading
 from wirespeed.ports.rules import path as rules_path
 from wirespeed.ports.software import path as software_path
 from wirespeed.ports.software.path import (
@@ -69,6 +70,7 @@ class Software:
         self.tx: Stage | None = None
         self.spreading: Spreading | None = None
         self.known: dict[str, Stage] = {}
+        self._respreading = threading.Lock()
         self._tables: list[Gro] = []
         self._verify = self._strip = 0
         size = 64 + workers * (3 * _LINE + PREPARE_BYTES)
@@ -111,14 +113,14 @@ class Software:
         port.rules.open(workers, workers)
         self.known["rules"] = Stage("rules", rules_path.apply_rules, port.rules.address, rules_path.STATE_BYTES)
         self.retake()
-        self._spread()
+        self._spread(port.rss)
 
-    def _spread(self) -> None:
+    def _spread(self, rss: Rss | None) -> None:
         port, workers = self._port, self._workers
         assert self.spreading is not None
         spreads = len(port.rx) < workers
-        if not spreads and port.rss is not None:
-            spreads = workers > 1 and not port.configure_rss(port.rss)
+        if not spreads and rss is not None:
+            spreads = workers > 1 and not port.configure_rss(rss)
         steers = port.rules.steers
         if steers:
             self.spreading.steer(rules_path.targets_of(port.rules.address), rules_path.STATE_BYTES)
@@ -154,7 +156,27 @@ class Software:
         if self.spreading is not None:
             if not self._port.rules.steers:
                 self.spreading.steer(0, 0)
-            self._spread()
+            self._spread(self._port.rss)
+
+    def respread(self, rss: Rss | None) -> None:
+        """RSS is configured anew while the port is open; None: as if it never had been.
+
+        Raises:
+            PortError: a queue that is not there. Nothing has changed.
+        """
+        if self.spreading is None:
+            return
+        with self._respreading:
+            port = self._port
+            retired = self.spreading.configure(rss)
+            if rss is None and port.rss is not None:
+                port.configure_rss(Rss())  # a device that was told once must be told
+            self._spread(rss)
+            if retired is not None:
+                if port.grace is None:
+                    retired.close()
+                else:
+                    port.grace.defer(retired.close)
 
     def counters(self) -> dict[str, int]:
         """What was done, by name; what did not happen is left out."""
