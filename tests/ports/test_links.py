@@ -41,6 +41,7 @@ def test_messages_are_read() -> None:
         b"\x10",
         struct.pack("=IHHII", 3, 16, 0, 0, 0),  # shorter than its own header
         struct.pack("=IHHII", 20, 16, 0, 0, 0) + b"1234",  # no room for an interface
+        _message(16, 0x1043, _NAME, struct.pack("=HHI", 8, 11, 0)),  # IFLA_WIRELESS: a scan has ended
         _message(17, 0, _NAME, family=7),  # a bridge lost a port: the interface is still there
         struct.pack("=IHHII", 16, 3, 0, 0, 0),  # NLMSG_DONE
     ],
@@ -50,8 +51,8 @@ def test_what_says_nothing_of_an_interface_is_left_out(data: bytes) -> None:
 
 
 def test_broken_attributes_end_the_message() -> None:
-    (found,) = parse(_message(16, 1, _NAME, struct.pack("=HH", 2, 4), _MTU))
-    assert found.now == Netdev("w0", 7, 0, 0, up=True, hardware=1, running=False)
+    (found,) = parse(_message(16, 1, _NAME, _MTU, struct.pack("=HH", 2, 4), _MAC))
+    assert found.now == Netdev("w0", 7, 0, 1400, up=True, hardware=1, running=False)
 
 
 @pytest.fixture(scope="module")

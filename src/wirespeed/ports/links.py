@@ -47,12 +47,14 @@ def parse(data: bytes) -> list[Message]:
             break
         body = data[at + _HEADER : at + size]
         if kind in (_NEWLINK, _DELLINK) and len(body) >= _LINK and body[0] != _AF_BRIDGE:
-            found.append(_message(kind, body))
+            message = _message(kind, body)
+            if message is not None:
+                found.append(message)
         at += size + 3 & ~3
     return found
 
 
-def _message(kind: int, body: bytes) -> Message:
+def _message(kind: int, body: bytes) -> Message | None:
     hardware, index, flags = struct.unpack_from("=HiI", body, 2)
     if kind == _DELLINK:
         return Message(index, None)
@@ -64,7 +66,9 @@ def _message(kind: int, body: bytes) -> Message:
         values[name & 0x3FFF] = body[at + 4 : at + size]
         at += size + 3 & ~3
     text = values.get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
-    mtu = struct.unpack("=I", values[_MTU])[0] if len(values.get(_MTU, b"")) == 4 else 0
+    if len(values.get(_MTU, b"")) != 4:
+        return None  # about something else, as a wireless event: it does not say what the interface is
+    mtu = struct.unpack("=I", values[_MTU])[0]
     mac = int.from_bytes(values.get(_ADDRESS, b"")[:6])
     up, running = bool(flags & _UP), bool(flags & _RUNNING)
     return Message(index, Netdev(text, index, mac, mtu, up, hardware, running))

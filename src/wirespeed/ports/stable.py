@@ -2,7 +2,8 @@
 
 A worker learns once, before the start, on which descriptors to sleep (:meth:`Port.descriptors`). A port whose device
 may vanish and return gives it this one: it leads to the device's descriptor while there is one, and to something that
-is never ready in between. dup2(2) changes it at once, also below a worker that sleeps on it.
+is never ready in between. dup2(2) changes it at once, but a worker that sleeps on it goes on waiting for what was there
+before: it sees the new one when its nap is over, a tenth of a second later at the most.
 """
 
 import os
