@@ -1,5 +1,7 @@
 """af_packet's other ways: slots that the kernel refuses, blocks, filters, fan-out, times; interfaces come and go."""
 
+import contextlib
+import errno
 import os
 import struct
 import subprocess
@@ -7,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,10 +20,19 @@ from netns import LEFT_ADDRESS, Hand, Space, cable, eventually, hand, needs_name
 from wirespeed.errors import PortError
 from wirespeed.jit import load64, store64
 from wirespeed.mem.descriptor import META, CellHeader, header_of
+from wirespeed.mem.pool import Pool
+from wirespeed.mem.region import Region
+from wirespeed.ports.af_packet import port as af_packet_port
+from wirespeed.ports.af_packet.blocks import Block, BlockFrame, BlockQueue, receive_blocks_burst
+from wirespeed.ports.af_packet.port import AfPacket
 from wirespeed.ports.match import matches, parse_matches
+from wirespeed.ports.netdev import Netdev
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
 from wirespeed.ports.status import Link
+
+if TYPE_CHECKING:
+    from tests.ports.conftest import Worker
 
 pytestmark = needs_namespaces
 
@@ -136,6 +147,23 @@ def test_a_full_interface_leaves_packets_to_the_caller(hosts) -> None:
 
 
 # Receiving in blocks -------------------------------------------------------------------------------------
+
+
+def test_a_frame_longer_than_any_packet_is_an_error(pool: Pool, worker: "Worker") -> None:
+    """BIG TCP: it can never be taken, so it must not stop the ring."""
+    with contextlib.closing(Region(1 << 18, "test-blocks", huge=False)) as memory:
+        queue, block = BlockQueue(memory.address), memory.address + 4096
+        queue.ring, queue.blocks, queue.block_size = block, 1, 1 << 17
+        Block(block).status, Block(block).packets, Block(block).first = 1, 3, 64
+        at = block + 64
+        for length in (60, 110_000, 60):
+            header = BlockFrame(at)
+            header.captured = header.length = length
+            header.mac, header.following = 96, 96 + (length + 15 & ~15)
+            at += header.following
+        assert receive_blocks_burst(queue.address, worker.cache, worker.vector, 32) == 2
+        assert (queue.packets, queue.errors, Block(block).status) == (2, 1, 0)
+        pool.release(worker.vector, 2)
 
 
 def test_blocks_go_round(hosts) -> None:
@@ -330,6 +358,36 @@ def test_an_interface_is_removed_and_returns(way: str) -> None:
             assert [ends.port.descriptors(queue) for queue in range(queues)] == polled
             assert len(os.listdir("/proc/self/fd")) == opened
             assert _ring_maps() == maps
+
+
+def test_a_return_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when udev renames an interface between the kernel's message and our bind."""
+    make = AfPacket._make
+    tries: list[int] = []
+
+    def stubborn(self: AfPacket, device: Netdev) -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            raise OSError(errno.ENODEV, "No such device")
+        make(self, device)
+
+    monkeypatch.setattr(AfPacket, "_make", stubborn)
+    monkeypatch.setattr(af_packet_port, "_RETRY_S", 0.01)
+    with spaces("tl", "tm") as (left, middle):
+        cable(left, middle, "left", LEFT_ADDRESS)
+        with hand(spec(middle)) as ends:
+            left.run("ip", "link", "del", "eth0")
+            _wait(ends, "gone", 1)
+            cable(left, middle, "left", LEFT_ADDRESS)
+            eventually(lambda: len(tries) == 3, "the second try")
+            assert any("No such device" in event.text for event in ends.port.events.since())
+            with left.raw() as wire:
+
+                def heard() -> bool:
+                    wire.send(frame(b"again"))
+                    return any(data == frame(b"again") for data, _ in ends.receive())
+
+                eventually(heard, "to hear it again")
 
 
 def _ring_maps() -> int:

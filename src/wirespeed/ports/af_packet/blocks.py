@@ -13,7 +13,9 @@ that comes alone waits for the time to pass.
 References: Documentation/networking/packet_mmap.rst; net/packet/af_packet.c (prb_*).
 """
 
-from wirespeed.jit import View, cold, inline, le16, le32, le64, load_acquire32, prefetch, store64, store_release32
+from wirespeed.jit import View, inline, kernel, le16, le32, le64, load_acquire32, prefetch, store64, store_release32
+from wirespeed.jit.entry import enter4
+from wirespeed.mem.descriptor import ROOM
 from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
 from wirespeed.ports.af_packet.frame import ETHERNET, TAG, VLAN_VALID, dress
 from wirespeed.ports.queue import Queue
@@ -21,6 +23,7 @@ from wirespeed.ports.scatter import SEGMENTS, cells_for, copy_in
 from wirespeed.ports.virtio.net import HEADER_BYTES, HOSTILE
 
 _USER = 0x1  # TP_STATUS_USER
+_LONGEST = SEGMENTS * ROOM  # what other ways take, too; BIG TCP makes longer ones
 _SECOND_NS = 1_000_000_000
 _STATUS = 8  # struct tpacket_block_desc: version, offset of the private part, then struct tpacket_hdr_v1
 
@@ -61,10 +64,11 @@ class BlockQueue(Queue):
     left = le64(112, "frames of it still to be read; 0: not begun")
     stamps = le64(120, "1 if packets get their time of receipt")
     lost = le64(128, "what the kernel dropped before the ring; only control code writes this line")
-    SIZE = 192
+    burst = le64(192, "the kernel that reads blocks")
+    SIZE = 256
 
 
-BLOCK_QUEUE_BYTES: int = 256
+BLOCK_QUEUE_BYTES: int = BlockQueue.SIZE
 
 
 @inline
@@ -74,12 +78,12 @@ def receive_blocks(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     ring = record.ring
     if ring != 0:
         if record.left != 0 or load_acquire32(ring + record.head * record.block_size + _STATUS) & _USER:
-            return _receive(queue, cache, vector, room)
+            return enter4(record.burst, queue, cache, vector, room)
     return 0
 
 
-@cold
-def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
+@kernel
+def receive_blocks_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = BlockQueue(queue)
     stack = Cache(cache)
     cells = stack.cells
@@ -98,7 +102,7 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         while left > 0 and packets < room:
             frame = BlockFrame(at)
             length = frame.captured
-            if used + cells_for(length) > got:
+            if used + cells_for(length) > got and length <= _LONGEST:
                 room = packets  # no cell is left: end here
                 break
             following = at + frame.following
@@ -107,7 +111,7 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
             time_ns = 0
             if record.stamps != 0:
                 time_ns = frame.seconds * _SECOND_NS + frame.nanoseconds
-            if length < frame.length or length < ETHERNET:
+            if length < frame.length or length < ETHERNET or length > _LONGEST:
                 record.errors += 1
             else:
                 source = at + frame.mac
@@ -138,4 +142,4 @@ def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     return packets
 
 
-__all__ = ["BLOCK_QUEUE_BYTES", "Block", "BlockFrame", "BlockQueue", "receive_blocks"]
+__all__ = ["BLOCK_QUEUE_BYTES", "Block", "BlockFrame", "BlockQueue", "receive_blocks", "receive_blocks_burst"]

@@ -15,9 +15,10 @@ import socket
 from collections.abc import Callable
 
 from wirespeed.errors import PortError
+from wirespeed.jit.entry import entry
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
-from wirespeed.ports.af_packet.blocks import BLOCK_QUEUE_BYTES, BlockQueue, receive_blocks
+from wirespeed.ports.af_packet.blocks import BLOCK_QUEUE_BYTES, BlockQueue, receive_blocks, receive_blocks_burst
 from wirespeed.ports.af_packet.options import (
     AfPacketOptions,
     check,
@@ -26,8 +27,8 @@ from wirespeed.ports.af_packet.options import (
     offloads,
     program,
 )
-from wirespeed.ports.af_packet.queue import RX_BYTES, RxQueue, format_rx, receive
-from wirespeed.ports.af_packet.send import TX_BYTES, TxQueue, format_tx, transmit
+from wirespeed.ports.af_packet.queue import RX_BYTES, RxQueue, format_rx, receive, receive_burst
+from wirespeed.ports.af_packet.send import TX_BYTES, TxQueue, format_tx, transmit, transmit_calls
 from wirespeed.ports.af_packet.slots import transmit_slots
 from wirespeed.ports.af_packet.socket import ALL_MULTICAST, PROMISCUOUS, Ring, Shape, Slots, sender
 from wirespeed.ports.attendant import Attendant
@@ -38,6 +39,7 @@ from wirespeed.ports.stable import Stable
 from wirespeed.ports.status import Link
 
 _ETHERNET = 14
+_RETRY_S = 1.0
 
 
 class AfPacket(Port):
@@ -50,7 +52,7 @@ class AfPacket(Port):
     Options = AfPacketOptions
     beside_kernel = True
     receive = staticmethod(receive)
-    transmit = staticmethod(transmit_slots)
+    transmit = staticmethod(transmit)
     tx_queues = 0
 
     def __init__(self, spec: str, options: AfPacketOptions) -> None:
@@ -61,8 +63,6 @@ class AfPacket(Port):
         self._blocks = options.ring == "v3"
         if self._blocks:
             self.receive = receive_blocks  # type: ignore[method-assign]
-        if options.send == "call":
-            self.transmit = transmit  # type: ignore[method-assign]
         self._program = program(spec, options)
         self._promiscuous = options.promiscuous
         self._rings: list[Ring] = []
@@ -91,13 +91,16 @@ class AfPacket(Port):
                 at += rx_bytes
             for _ in range(tx_queues):
                 format_tx(at)
+                TxQueue(at).burst = entry(transmit_calls if options.send == "call" else transmit_slots, 4)
                 self.tx.append(at)
                 at += TX_BYTES
             for address in self.rx:
                 if self._blocks:
                     BlockQueue(address).stamps = int(options.timestamps)
+                    BlockQueue(address).burst = entry(receive_blocks_burst, 4)
                 else:
                     format_rx(address, options.timestamps)
+                    RxQueue(address).burst = entry(receive_burst, 4)
             self._connect(device)
             self._attendant = Attendant(f"af_packet-{options.interface}", self.events)
             self._links = Links(self._attendant, self.events, options.interface, options.netns, self._changed)
@@ -194,12 +197,26 @@ class AfPacket(Port):
         if after is None:
             self._disconnect()
         elif before is None:
-            self._connect(after)
+            self._return()
+        elif not (self._rings or self._senders):  # not connected yet: the timer sees to it
+            self.mac, self.mtu = after.mac, after.mtu
         else:
             self.mac, self.mtu = after.mac, after.mtu
             for address in self.tx:
                 TxQueue(address).limit = after.mtu + _ETHERNET
             self.refresh()  # takes the error that sockets keep of an interface that went down
+
+    def _return(self) -> None:
+        """The interface is there again; what fails (udev gives it a name, no memory) is tried again."""
+        now = self._links.now if self._links else None
+        if now is None or self._rings or self._senders:
+            return
+        try:
+            self._connect(now)
+        except PortError as error:
+            self.events.say("error", str(error))
+            if self._attendant:
+                self._attendant.after(_RETRY_S, self._return)
 
     def close(self) -> None:
         """Close sockets and unmap rings; packets still in them are lost."""

@@ -17,6 +17,7 @@ from wirespeed.jit import (
     View,
     cold,
     inline,
+    kernel,
     le16,
     le32,
     le64,
@@ -25,6 +26,7 @@ from wirespeed.jit import (
     store64,
     store_release32,
 )
+from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import errno, recvmsg
 from wirespeed.mem.pool import MAX_BURST, Cache, take, taken, untake
 from wirespeed.ports.af_packet.calls import AUXILIARY_BYTES, DONT_WAIT, EAGAIN, TRUNCATED, Auxiliary, Message
@@ -61,6 +63,7 @@ class RxQueue(Queue):
     head = le64(96, "the slot that is filled next")
     overruns = le64(104, "large frames whose copy the socket's queue had no room for")
     stamps = le64(112, "1 if packets get their time of receipt")
+    burst = le64(120, "the kernel that reads slots")
     lost = le64(128, "what the kernel dropped before the ring; only control code writes this line")
     header = le64(192, "a virtio-net header, as recvmsg left it")
     message = le64(200)
@@ -88,12 +91,12 @@ def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     ring = record.ring
     if ring != 0:
         if load_acquire32(ring + record.head * record.frame_size) & _USER:
-            return _receive(queue, cache, vector, room)
+            return enter4(record.burst, queue, cache, vector, room)
     return 0
 
 
-@cold
-def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
+@kernel
+def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = RxQueue(queue)
     stack = Cache(cache)
     cells = stack.cells
@@ -184,4 +187,4 @@ def _receive_whole(queue, first):  # type: ignore[no-untyped-def]
     return got - HEADER_BYTES
 
 
-__all__ = ["RX_BYTES", "Frame", "RxQueue", "format_rx", "receive"]
+__all__ = ["RX_BYTES", "Frame", "RxQueue", "format_rx", "receive", "receive_burst"]

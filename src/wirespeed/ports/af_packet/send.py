@@ -6,7 +6,8 @@ Super-packets go this way at any time (one copy, whatever their length); small p
 References: sendmmsg(2), packet(7); net/packet/af_packet.c (packet_snd).
 """
 
-from wirespeed.jit import cold, inline, le64, load32, load64
+from wirespeed.jit import cold, inline, kernel, le64, load32, load64
+from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import errno, sendmmsg
 from wirespeed.mem.pool import Cache, release
 from wirespeed.ports.af_packet.calls import DONT_WAIT, EAGAIN, ENETDOWN, ENOBUFS, ENODEV, ENXIO, Message
@@ -26,6 +27,7 @@ class TxQueue(Queue):
     headers = le64(80, "one of 16 bytes for each message")
     messages = le64(88)
     vector = le64(96)
+    burst = le64(104, "the kernel that sends: by calls or by slots")
     doorbell = le64(128, "the socket of the ring of slots")
     ring = le64(136, "the first slot")
     slots = le64(144)
@@ -49,14 +51,14 @@ def format_tx(address: int) -> None:
 
 @inline
 def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    """Send packets; what the socket's send buffer has no room for is left to the caller."""
+    """Send packets; what the socket's send buffer, or the ring, has no room for is left to the caller."""
     if count == 0:
         return 0
-    return _transmit(queue, cache, vector, count)
+    return enter4(TxQueue(queue).burst, queue, cache, vector, count)
 
 
-@cold
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
+@kernel
+def transmit_calls(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     record = TxQueue(queue)
     before = record.packets
     done = send_calls(queue, Cache(cache).cells, vector, count)
@@ -130,4 +132,4 @@ def _send(queue, prepared):  # type: ignore[no-untyped-def]
     return at
 
 
-__all__ = ["BATCH", "TX_BYTES", "TxQueue", "format_tx", "send_calls", "transmit"]
+__all__ = ["BATCH", "TX_BYTES", "TxQueue", "format_tx", "send_calls", "transmit", "transmit_calls"]

@@ -10,7 +10,8 @@ usually used (docs/design/0005).
     slot   0              32            42                        slot_size
            tpacket2_hdr   virtio-net    frame ...
 
-What does not fit a slot (super-packets, long chains) goes by a call of its own (:mod:`.af_packet_send`), in its place.
+What does not fit a slot (super-packets, long chains) goes by a call of its own, in its place
+(:mod:`wirespeed.ports.af_packet.send`).
 
 The kernel stops at a slot that it refuses. It leaves the slot marked, and what stands behind it unsent: the refused
 packet is counted and taken out, the rest sent again.
@@ -23,6 +24,7 @@ from wirespeed.jit import (
     cold,
     copy,
     inline,
+    kernel,
     le32,
     load16,
     load64,
@@ -55,16 +57,8 @@ class Slot(View):
     SIZE = 32
 
 
-@inline
+@kernel
 def transmit_slots(queue, cache, vector, count):  # type: ignore[no-untyped-def]
-    """Send packets; what the ring has no room for is left to the caller."""
-    if count == 0:
-        return 0
-    return _transmit(queue, cache, vector, count)
-
-
-@cold
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     record = TxQueue(queue)
     cells = Cache(cache).cells
     before = record.packets
