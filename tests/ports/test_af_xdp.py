@@ -1,5 +1,6 @@
 """af_xdp between network namespaces: literal frames, the kernel beside it, interfaces that come and go."""
 
+import errno
 import os
 import signal
 import socket
@@ -29,11 +30,15 @@ from wirespeed.jit import store64
 from wirespeed.mem.descriptor import SHARED, CellHeader, header_of
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.af_xdp import bpf
+from wirespeed.ports.af_xdp import port as af_xdp_port
 from wirespeed.ports.af_xdp.assembler import Assembler, Reg
+from wirespeed.ports.af_xdp.attach import Attachment
 from wirespeed.ports.af_xdp.query import attached
+from wirespeed.ports.af_xdp.rings import Leg, RxQueue
 from wirespeed.ports.netdev import facts, within
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
+from wirespeed.ports.rules.rules import TAKE
 
 pytestmark = needs_namespaces
 
@@ -372,6 +377,42 @@ def test_the_interface_disappears_and_returns() -> None:
                     assert heard(wire, 1) == [frame(b"back")]
             assert ends.port.stats().tx_packets == 6
             assert "error" not in kinds()
+
+
+def test_rules_that_are_refused_when_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port is opened once more, a while later."""
+    tries: list[int] = []
+
+    def carry_out(*_: object) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(Attachment, "carry_out", carry_out)
+    monkeypatch.setattr(af_xdp_port, "_RETRY_S", 0.01)
+    with spaces("ref", "use") as (left, middle):
+        cable(left, middle, "left", LEFT_ADDRESS)
+        with hand(spec(middle)) as ends:
+            ends.port._rules = ((), TAKE)  # type: ignore[attr-defined]
+            middle.run("ip", "link", "del", "left")
+            eventually(lambda: not ends.port.link().up, "it is gone")
+            cable(left, middle, "left", LEFT_ADDRESS)
+            eventually(lambda: len(tries) == 2 and ends.port.link().up, "it returns")
+            assert any("refuses the rules: no memory" in each.text for each in ends.port.events.since())
+            with left.raw() as wire:
+
+                def through() -> bool:
+                    wire.send(frame(b"again"))
+                    return any(data == frame(b"again") for data, _ in ends.receive())
+
+                eventually(through, "packets pass")
+
+
+def test_busy_polling_asks_an_empty_ring(hosts) -> None:
+    _, middle = hosts
+    for more, busy in ((",busy_poll=20", 1), ("", 0)):
+        with hand(spec(middle, more)) as ends:
+            assert Leg(RxQueue(ends.port.rx[0]).leg).busy == busy
 
 
 def test_a_new_mtu(hosts, jumbo) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from wirespeed.errors import WirespeedError
+from wirespeed.errors import PortError, WirespeedError
 from wirespeed.ports.af_xdp import bpf
 from wirespeed.ports.af_xdp import program as xdp_program
 from wirespeed.ports.af_xdp.assembler import Assembler, Reg
@@ -205,3 +205,10 @@ def test_what_no_packet_is(text: str) -> None:
     except WirespeedError:
         return
     assert not xdp_program.possible(match)
+
+
+def test_a_program_that_is_too_long() -> None:
+    """A jump says at most 32767 instructions."""
+    alternatives = [parse_match(f"udp/{number}&from/10.0.0.0/8") for number in range(3000)]
+    with pytest.raises(PortError, match="instructions are too many for an XDP program: give fewer matches"):
+        xdp_program.make(alternatives, 0, 0)

@@ -12,7 +12,7 @@ Reference: RFC 9669 (BPF instruction set architecture); Documentation/bpf/standa
 import struct
 from enum import IntEnum
 
-from wirespeed.errors import WirespeedError
+from wirespeed.errors import PortError, WirespeedError
 
 
 class Reg(IntEnum):
@@ -26,6 +26,7 @@ _LDX, _ST, _STX, _JMP, _JMP32, _ALU64 = 0x61, 0x62, 0x63, 0x05, 0x06, 0x07
 _FROM_REGISTER = 0x08
 _ALU = {"add": 0x00, "sub": 0x10, "or": 0x40, "and": 0x50, "lsh": 0x60, "rsh": 0x70, "mov": 0xB0}
 _JUMPS = {"eq": 0x10, "gt": 0x20, "ge": 0x30, "set": 0x40, "ne": 0x50, "lt": 0xA0, "le": 0xB0}
+_FURTHEST = 0x7FFF
 _MAP_FD, _KERNEL_FUNCTION = 1, 2  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_KFUNC_CALL
 
 
@@ -108,15 +109,20 @@ class Assembler:
 
         Raises:
             WirespeedError: a jump to a label that is not there.
+            PortError: a jump further than the 15 bits of its distance say.
         """
-        code = b""
+        code = bytearray()
         for at, (opcode, to, source, offset, immediate) in enumerate(self._code):
             if isinstance(offset, str):
                 if offset not in self._labels:
                     raise WirespeedError(f"a jump to {offset!r}, which is nowhere")
                 offset = self._labels[offset] - at - 1
+                if offset > _FURTHEST:
+                    raise PortError(
+                        f"{len(self._code)} instructions are too many for an XDP program: give fewer matches"
+                    )
             code += struct.pack("<BBhi", opcode, source << 4 | to, offset, _signed(immediate))
-        return code
+        return bytes(code)
 
     def _either(self, opcode: int, register: Reg, offset: int | str, value: Reg | int) -> None:
         if isinstance(value, Reg):

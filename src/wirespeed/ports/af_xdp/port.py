@@ -16,14 +16,15 @@ import struct
 from collections.abc import Callable, Iterable
 
 from wirespeed.errors import PortError
+from wirespeed.jit.entry import entry
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.af_xdp.options import AfXdpOptions, understand
-from wirespeed.ports.af_xdp.receive import receive
-from wirespeed.ports.af_xdp.rings import BATCH, TX_BYTES, Leg, RxQueue
+from wirespeed.ports.af_xdp.receive import receive, receive_burst
+from wirespeed.ports.af_xdp.rings import BATCH, TX_BYTES, Leg, RxQueue, TxQueue
 from wirespeed.ports.af_xdp.rules import MOST, expressible
 from wirespeed.ports.af_xdp.session import Records, Session, chosen
-from wirespeed.ports.af_xdp.transmit import transmit
+from wirespeed.ports.af_xdp.transmit import transmit, transmit_burst
 from wirespeed.ports.attendant import Attendant
 from wirespeed.ports.links import Links
 from wirespeed.ports.netdev import Netdev, facts, hardware, receive_queues, set_mac, set_mtu, within
@@ -89,6 +90,10 @@ class AfXdp(Port):
         self._fds = [os.dup(self._quiet) for _ in self._queues]
         self._lay_out(min(rx_queues, len(self._queues)), min(tx_queues, len(self._queues)))
         self._open_session(device)
+        for address in self.rx:
+            RxQueue(address).burst = entry(receive_burst, 4)
+        for address in self.tx:
+            TxQueue(address).burst = entry(transmit_burst, 4)
 
     def _lay_out(self, rx: int, tx: int) -> None:
         """Queue records, legs and ledgers; a receive queue takes the legs of several sockets if they are more."""
@@ -119,7 +124,11 @@ class AfXdp(Port):
             raise
         self._session = session
         if self._rules:
-            self._carry_out(*self._rules, self._slots, self._slots.values())
+            try:
+                self._carry_out(*self._rules, self._slots, self._slots.values())
+            except BaseException:
+                self._end_session()  # it is opened again, with its rules, or not at all
+                raise
         self.mac, self.mtu, self.index = device.mac, device.mtu, device.index
         self.offloads = (
             Offload.INTERRUPT
@@ -189,7 +198,7 @@ class AfXdp(Port):
         if self._session is None:
             try:
                 within(self.options.netns, self._reopen)
-            except PortError as error:
+            except (PortError, OSError) as error:
                 self.events.say("error", str(error))
                 if self._attendant and self._links and self._links.now:
                     self._attendant.after(_RETRY_S, self._return)

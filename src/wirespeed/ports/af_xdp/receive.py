@@ -10,6 +10,7 @@ References: Documentation/networking/af_xdp.rst; net/xdp/xsk.c (xsk_recvmsg).
 from wirespeed.jit import (
     cold,
     inline,
+    kernel,
     load32,
     load64,
     load_acquire32,
@@ -17,6 +18,7 @@ from wirespeed.jit import (
     store64,
     store_release32,
 )
+from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import recvfrom
 from wirespeed.mem.descriptor import CELL, CHAINED, CellHeader, cell_of, header_of
 from wirespeed.mem.pool_cache import Cache, take, taken
@@ -29,11 +31,11 @@ _INDEX = 0xFFFF_FFFF
 @inline
 def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     """Packets from the next of the queue's sockets that has some."""
-    return _receive(queue, cache, vector, room)
+    return enter4(RxQueue(queue).burst, queue, cache, vector, room)
 
 
-@cold
-def _receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
+@kernel
+def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = RxQueue(queue)
     for _ in range(record.legs):
         leg = record.leg
@@ -53,7 +55,8 @@ def _from_leg(queue, address, cache, vector, room):  # type: ignore[no-untyped-d
     leg = Leg(address)
     received = leg.received
     waiting = (load_acquire32(leg.producer) - received) & _INDEX
-    if waiting == 0 and leg.busy != 0:
+    # A driver whose queue ran out of cells has stopped, and says so here, perhaps before it was given the last ones.
+    if waiting == 0 and (leg.busy != 0 or load32(leg.fill_flags) & NEED_WAKEUP):
         recvfrom(leg.fd, 0, 0, DONT_WAIT, 0, 0)
         waiting = (load_acquire32(leg.producer) - received) & _INDEX
     got = min(waiting, room)
@@ -151,4 +154,4 @@ def _in_chains(queue, address, cache, vector, waiting, looked):  # type: ignore[
     return used, packets, total
 
 
-__all__ = ["receive"]
+__all__ = ["receive", "receive_burst"]

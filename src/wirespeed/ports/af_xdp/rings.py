@@ -78,6 +78,7 @@ class RxQueue(Queue):
 
     leg = le64(64, "the leg whose turn it is")
     legs = le64(72)
+    burst = le64(80, "the kernel that receives")
     lost = le64(128, "what the kernel dropped; only control code writes this line")
     starved = le64(136, "what it had no cell for")
     SIZE = 192
@@ -104,7 +105,7 @@ class TxQueue(Queue):
     longest = le64(184, "bytes of the longest frame the interface sends")
     segments = le64(192, "descriptors that a packet may take")
     scratch = le64(200, "room for BATCH descriptors")
-    pending = le64(208, "packets in the ring that were not sent when this was last looked at")
+    burst = le64(208, "the kernel that sends")
     SIZE = 256
 
 

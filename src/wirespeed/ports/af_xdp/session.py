@@ -96,6 +96,7 @@ class Session:
         self.sockets: list[Xsk] = []
         self._records: Records | None = None
         self._counted: dict[int, dict[str, int]] = {}
+        self._busy = int(options.busy_poll > 0)
         try:
             if receives:
                 self.attachment = Attachment(spec, device, choice.matches, options.mode, max(queues) + 1)
@@ -103,7 +104,8 @@ class Session:
             wish = Wish(
                 rx_size=options.rx_ring if receives else 0, tx_size=options.tx_ring if sends else 0,
                 fill_size=options.rx_ring, done_size=2 * options.tx_ring,
-                zero_copy=False if generic else choice.zero_copy, segments=True, busy_us=options.busy_poll,
+                zero_copy=False if generic else choice.zero_copy, segments=True,
+                needs_segments=device.mtu + _ETHERNET + _TAGS > CELL - HEADROOM, busy_us=options.busy_poll,
                 busy_budget=options.busy_budget,
             )  # fmt: skip
             for queue in queues:
@@ -143,6 +145,7 @@ class Session:
             if made.rx.mapping:
                 leg = Leg(address)
                 leg.fd, leg.ledger, leg.target, leg.meta = records.fds[index], records.ledgers, target, int(meta)
+                leg.busy = self._busy
                 leg.producer, leg.consumer = made.rx.producer, made.rx.consumer
                 leg.ring, leg.mask, leg.received = made.rx.entries, made.rx.size - 1, 0
                 leg.fill_producer, leg.fill_flags = made.fill.producer, made.fill.flags

@@ -63,6 +63,7 @@ class Wish:
     Attributes:
         zero_copy: True, False, or None for as the driver can.
         segments: packets over several cells.
+        needs_segments: those of the interface do not fit one.
         busy_us, busy_budget: busy polling: how long (0: none), and how many packets at once.
     """
 
@@ -72,6 +73,7 @@ class Wish:
     done_size: int
     zero_copy: bool | None
     segments: bool
+    needs_segments: bool
     busy_us: int
     busy_budget: int
 
@@ -176,14 +178,16 @@ class Xsk:
             self._bind_as(_SHARED, index, first.fd)
             self.zero_copy, self.segments = first.zero_copy, first.segments
             return
-        copy = {None: 0, True: _ZERO_COPY, False: _COPY}[wish.zero_copy]
         refused: OSError | None = None
-        for segments in (True, False) if wish.segments else (False,):
+        for copy, segments in _ways(wish):
             try:
                 self._bind_as(_NEED_WAKEUP | copy | (_SEGMENTS if segments else 0), index, 0)
             except OSError as error:
                 refused = error
-                if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                tried = copy == _ZERO_COPY and wish.zero_copy is None  # where copying will do, any reason is good
+                if error.errno in (errno.EINVAL, errno.EOPNOTSUPP) or (
+                    tried and error.errno not in (errno.EBUSY, errno.EPERM)
+                ):
                     continue
                 break
             self.segments = segments
@@ -217,6 +221,19 @@ class Xsk:
             unmap(ring.mapping, ring.bytes)
         self._mapped = []
         self.socket.close()
+
+
+def _ways(wish: Wish) -> list[tuple[int, bool]]:
+    """Copying or not, in segments or not: what to try, the best first.
+
+    Not both left to the kernel: asked for segments, a driver that has none in zero-copy would copy without a word, also
+    where every packet fits a cell (net/xdp/xsk_buff_pool.c, xp_assign_dev).
+    """
+    copies = {None: (_ZERO_COPY, _COPY), True: (_ZERO_COPY,), False: (_COPY,)}[wish.zero_copy]
+    ways = [(copy, segments) for copy in copies for segments in ((True, False) if wish.segments else (False,))]
+    if wish.zero_copy is None and wish.needs_segments:  # then copies in segments are better than nothing
+        ways.remove((_ZERO_COPY, False))
+    return ways
 
 
 def _why_no_socket(error: OSError) -> str:

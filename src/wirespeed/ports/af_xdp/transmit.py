@@ -1,9 +1,10 @@
 """Sending through AF_XDP sockets: packets' own cells go into the ring, and come back when they have been sent.
 
-In copy mode (an interface whose driver has no zero-copy) the kernel sends only while we are in ``sendto``; what is left
-in the ring when it would send no more (its far side does not read, the interface is down) is taken back and left to
-the caller, so that nothing waits in the ring for a packet to push it. A drop in the interface ends such a call with
-EBUSY; the next call goes on behind that packet. In zero-copy mode the ring is the hardware's.
+In copy mode (an interface whose driver has no zero-copy) the kernel sends only while we are in ``sendto`` or asleep. It
+reads our index and remembers it, so what it has looked at cannot be taken back: when it would send no more (its far
+side does not read) the rest stays in the ring, and goes with the next burst or when the worker sleeps. Only what it
+refused unseen, because the interface is down, is taken back and left to the caller. A drop in the interface ends such a
+call with EBUSY; the next call goes on behind that packet. In zero-copy mode the ring is the hardware's.
 
 A chain is a descriptor for each cell. One that the interface would not take in pieces, or in so many, is copied
 together first (:func:`wirespeed.mem.buffer.copy_packet`). A packet with several holders is sent like any other: the
@@ -14,6 +15,7 @@ References: Documentation/networking/af_xdp.rst; net/xdp/xsk.c (xsk_generic_xmit
 
 from wirespeed.jit import (
     cold,
+    fence,
     fetch_add,
     inline,
     kernel,
@@ -25,6 +27,7 @@ from wirespeed.jit import (
     store64,
     store_release32,
 )
+from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import errno, sendto
 from wirespeed.mem.buffer import bytes_of_packet, copy_packet
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, cell_of, header_of, length_of, offset_of
@@ -53,11 +56,11 @@ def transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     """Send packets; what there is no room for is left to the caller."""
     if count == 0:
         return 0
-    return _transmit(queue, cache, vector, count)
+    return enter4(TxQueue(queue).burst, queue, cache, vector, count)
 
 
-@cold
-def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
+@kernel
+def transmit_burst(queue, cache, vector, count):  # type: ignore[no-untyped-def]
     record = TxQueue(queue)
     if load64(queue + _LIVE) == 0:
         return 0
@@ -100,8 +103,10 @@ def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
             total -= _take_back(queue, left)
             done -= left
             sent -= left
-    elif load32(record.flags) & NEED_WAKEUP:
-        sendto(record.fd, 0, 0, DONT_WAIT, 0, 0)
+    else:
+        fence()  # the kernel sets the flag and then reads our index
+        if load32(record.flags) & NEED_WAKEUP:
+            sendto(record.fd, 0, 0, DONT_WAIT, 0, 0)
     if sent:
         record.packets += sent
         record.bytes += total
@@ -111,28 +116,37 @@ def _transmit(queue, cache, vector, count):  # type: ignore[no-untyped-def]
 
 @cold
 def _push(queue, cache):  # type: ignore[no-untyped-def]
-    """Copy mode: let the kernel send what is in the ring; descriptors that it would not take."""
+    """Copy mode: let the kernel send what is in the ring; descriptors that it would not even look at.
+
+    After an error its index says little: before Linux 6.17 it is written when the ring is empty, since then when a
+    packet was sent. So calls that show no progress are repeated, as often as the smallest budget (32) may need.
+    """
     record = TxQueue(queue)
     produced = record.produced
     consumer = record.consumer
     before = load_acquire32(consumer)
-    for _ in range(_MOST_CALLS):
+    patience = 1 + (((produced - before) & _INDEX) >> 5)
+    for attempt in range(_MOST_CALLS):
         if sendto(record.fd, 0, 0, DONT_WAIT, 0, 0) >= 0:
-            return (produced - load_acquire32(consumer)) & _INDEX
+            return 0
         reason = errno()
         if reason == EBUSY:  # the interface dropped one
             record.dropped += 1
             record.packets -= 1
         elif reason not in (EAGAIN, ENOBUFS):
-            break
+            return (produced - load_acquire32(consumer)) & _INDEX if attempt == 0 else 0
         now = load_acquire32(consumer)
         if now == produced:
             return 0
-        if now == before:
-            break
-        before = now
+        if now != before:
+            before = now
+            patience = 1 + (((produced - now) & _INDEX) >> 5)
+        elif reason != EBUSY:  # which is one packet further at least
+            patience -= 1
+            if patience == 0:
+                return 0
         _complete(queue, cache)
-    return (produced - load_acquire32(consumer)) & _INDEX
+    return 0
 
 
 @cold
@@ -270,4 +284,4 @@ def give_back(cache, cell, times, vector):  # type: ignore[no-untyped-def]
         put_shared(stack, vector, 1)
 
 
-__all__ = ["META", "give_back", "transmit"]
+__all__ = ["META", "give_back", "transmit", "transmit_burst"]
