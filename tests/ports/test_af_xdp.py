@@ -34,7 +34,7 @@ from wirespeed.ports.af_xdp import port as af_xdp_port
 from wirespeed.ports.af_xdp.assembler import Assembler, Reg
 from wirespeed.ports.af_xdp.attach import Attachment
 from wirespeed.ports.af_xdp.query import attached
-from wirespeed.ports.af_xdp.rings import Leg, RxQueue
+from wirespeed.ports.af_xdp.rings import Leg, RxQueue, TxQueue
 from wirespeed.ports.netdev import facts, within
 from wirespeed.ports.offloads import Offload
 from wirespeed.ports.port import port
@@ -261,6 +261,22 @@ def test_a_jumbo_frame_for_a_small_ring_is_left_to_the_caller(hosts, jumbo) -> N
     with hand(spec(middle, ",tx_ring=64")) as ends:
         assert ends.send(*[frame(bytes(8900))] * 10) <= 10  # 60 descriptors; the rest is dropped by its owner
         assert ends.port.stats().tx_errors == 0
+
+
+def test_a_chain_that_the_kernel_refuses_is_counted_and_comes_back(hosts, jumbo) -> None:
+    """It takes 18 descriptors of a packet. Longer chains are copied together, unless we believe that it takes more."""
+    left, middle = hosts
+    longest, longer = frame(bytes(18 * 100 - 14)), frame(bytes(19 * 100 - 14))
+    with hand(spec(middle)) as ends, left.raw() as wire:
+        before = ends.pool.in_use
+        assert ends.send(longest, longer, pieces=100) == 2
+        assert heard(wire, 2) == [longest, longer]
+        assert ends.port.extended()["queue0_tx_invalid_descs"] == 0
+        TxQueue(ends.port.tx[0]).segments = 40
+        assert ends.send(longer, pieces=100) == 1
+        assert ends.port.extended()["queue0_tx_invalid_descs"] == 19
+        eventually(lambda: ends.send(frame(b"next")) and ends.pool.in_use - before == 1, "its cells come back")
+        assert heard(wire, 1) == [frame(b"next")]
 
 
 # The kernel beside it --------------------------------------------------------------------------------------
