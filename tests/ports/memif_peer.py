@@ -218,6 +218,7 @@ class RawServer:
         self.bells: dict[tuple[int, int], int] = {}
         self.line: Line | None = None
         self.memory: Memory | None = None
+        self.regions: list[Memory] = []
 
     def accept(self) -> Line:
         self.line = Line(self.socket.accept()[0])
@@ -231,7 +232,8 @@ class RawServer:
             kind, body = line.receive()
             if kind == ADD_REGION:
                 _, size = struct.unpack_from("<HQ", body)
-                self.memory = Memory(size, line.fds[-1])
+                self.regions.append(Memory(size, line.fds[-1]))
+                self.memory = self.regions[0]
             elif kind == ADD_RING:
                 flags, index, region, offset, log2, _ = struct.unpack_from("<HHHIBH", body)
                 assert self.memory is not None and region == 0
@@ -247,8 +249,8 @@ class RawServer:
             line.send(message(ACK))
 
     def close(self) -> None:
-        if self.memory is not None:
-            self.memory.close()
+        for region in self.regions:
+            region.close()
         if self.line is not None:
             self.line.close()
         self.socket.close()

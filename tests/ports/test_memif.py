@@ -72,7 +72,7 @@ def test_lengths(pool: Pool, worker: Any, path: str, buffer: int) -> None:
 
 def test_many_more_packets_than_indexes(pool: Pool, worker: Any, path: str) -> None:
     """Indexes have 16 bits; a ring of 16 slots is filled to the brim again and again."""
-    server, client = opened(pool, f"memif:{path},role=server"), opened(pool, f"memif:{path},size=16")
+    server, client = opened(pool, f"memif:{path},role=server"), opened(pool, f"memif:{path},size=16,zero_copy=off")
     data = [frame(60 + n) for n in range(20)]
     rounds = 66_000 // 16 if "NUMBA_DISABLE_JIT" not in os.environ else 20
     with closing(server, client):
@@ -359,6 +359,9 @@ def test_too_many_strangers(pool: Pool, path: str) -> None:
         ("buffer=65600", "128 to 65536"),
         ("mode=ip", "ethernet"),
         ("id=-1", "0 to 4294967295"),
+        ("zero_copy=perhaps", "must be auto, on or off"),
+        ("role=server,zero_copy=on", "the client lends the memory"),
+        ("zero_copy=on,buffer=256", "leave buffer=256 away"),
         ("secret=a secret that is much too long", "24 letters"),
     ],
 )
@@ -387,6 +390,7 @@ def test_facts(pool: Pool, path: str) -> None:
     with closing(opened(pool, f"memif:{path},size=10,id=3")) as client:
         assert client.facts() == {
             "role": "client", "socket": path, "id": "3", "ring": "1024 slots", "buffer": "2048 bytes",
+            "zero copy": "no: the rings could hold 1536 of the pool's 2048 cells",
         }  # fmt: skip
         assert "No such file" in eventually(lambda: client.link().detail.partition("server at")[2], "an attempt")
         assert MemifQueue(client.rx[0]).live == 0

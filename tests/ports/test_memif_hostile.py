@@ -201,7 +201,7 @@ def test_a_good_buffer_and_a_bad_one(server: Any, raw: RawClient, worker: Any) -
 
 
 def _client(pool: Pool, path: str, **more: Any) -> Any:
-    made = port(f"memif:{path},size=16")
+    made = port(f"memif:{path},size=16,zero_copy=off")
     made.open(pool, 1, 1)
     return made
 

@@ -85,11 +85,27 @@ class Channel:
 
     def peer(self) -> str:
         """Who is at the other end, as far as the kernel knows."""
+        pid, uid = self._credentials()
+        return f"process {pid} of user {uid}" if pid else "unknown process"
+
+    def is_one_of_us(self) -> bool:
+        """Whether the other end could look into this process anyway: one of the same user, or root, not in another
+        container (a process of another PID or user namespace)."""
+        pid, uid = self._credentials()
+        if not pid or uid not in (os.geteuid(), 0):
+            return False
+        try:
+            return all(os.path.samefile(f"/proc/self/ns/{kind}", f"/proc/{pid}/ns/{kind}") for kind in ("pid", "user"))
+        except OSError:
+            return False
+
+    def _credentials(self) -> tuple[int, int]:
+        """Process and user of the other end, as when it connected or listened; 0, -1 if nobody knows."""
         try:
             pid, uid, _ = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         except OSError:
-            return "unknown process"
-        return f"process {pid} of user {uid}"
+            return 0, -1
+        return pid, uid
 
     def close(self, reason: str = "") -> None:
         """Say why, if there is a reason, and hang up."""

@@ -6,9 +6,10 @@ import socket
 from collections import deque
 
 from wirespeed.errors import ArenaError
+from wirespeed.mem.pool import Pool
 from wirespeed.ports.attendant import Attendant
 from wirespeed.ports.memif.channel import Channel
-from wirespeed.ports.memif.memory import OwnRegion
+from wirespeed.ports.memif.memory import Arena, OwnRegion
 from wirespeed.ports.memif.messages import (
     ETHERNET,
     TO_SERVER,
@@ -25,15 +26,22 @@ from wirespeed.ports.memif.messages import (
     text,
 )
 from wirespeed.ports.memif.session import Owner, Session, Way
+from wirespeed.ports.memif.zero_copy import SHORT
 
 
 class ClientSession(Session):
     """A connection to a server.
 
     Args:
-        settings: of the port.
-        name: what we call ourselves.
-        to_server, to_client: how many rings we have queues for.
+        init: says what we want.
+        wanted: how many rings to the server and back we have queues for.
+        log2: slots of a ring, as a power of two.
+        buffer: bytes of a buffer, where packets are copied.
+        arena: the pool, to have its cells in the rings instead.
+        must: refuse a server with which that cannot be.
+
+    Attributes:
+        lends: whether cells are in the rings.
     """
 
     def __init__(
@@ -45,9 +53,13 @@ class ClientSession(Session):
         wanted: tuple[int, int],
         log2: int,
         buffer: int,
+        arena: Pool | None,
+        must: bool,
     ) -> None:
         super().__init__(channel, attendant, owner)
         self._init, self._wanted, self._log2, self._buffer = init, wanted, log2, buffer
+        self._arena, self._must = arena, must
+        self.lends = False
         self._to_say: deque[tuple[Message, int | None]] = deque()
         self._greeted = self._connected = False
 
@@ -78,19 +90,24 @@ class ClientSession(Session):
         if log2 < 1:
             raise Refusal(f"rings of at most {1 << hello.max_log2_ring_size} slots")
         counts = min(self._wanted[0], hello.max_s2m_ring + 1), min(self._wanted[1], hello.max_m2s_ring + 1)
+        self.lends = self._arena is not None and hello.max_region > 0
+        if self._must and not self.lends:
+            raise Refusal("it takes one region only, and zero_copy=on needs two")
         try:
-            region = OwnRegion(sum(counts), log2, self._buffer)
+            region = OwnRegion(sum(counts), log2, SHORT if self.lends else self._buffer)
         except ArenaError as error:
             raise Refusal(str(error)) from None
         self.regions.append(region)
+        if self.lends and self._arena is not None:
+            self.regions.append(Arena(self._arena))
         self._to_say.append((self._init, None))
-        self._to_say.append((AddRegion(0, region.size), region.fd))
+        self._to_say += [(AddRegion(index, each.size), each.fd) for index, each in enumerate(self.regions)]
         ring = 0
         for ways, count, flags in ((self.to_server, counts[0], TO_SERVER), (self.to_client, counts[1], 0)):
             for index in range(count):
                 bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 place = region.address + region.offset(ring)
-                ways[index] = Way(place, log2, bell, region.first(ring), region.pitch, region.capacity)
+                ways[index] = Way(place, log2, bell, region.first(ring), region.pitch, region.capacity, int(self.lends))
                 self._to_say.append((AddRing(flags, index, 0, region.offset(ring), log2, 0), bell))
                 ring += 1
         self._to_say.append((Connect(self._init.name), None))

@@ -3,7 +3,7 @@
 Ours (:class:`OwnRegion`), for a client's rings and buffers::
 
     rings     S2M 0, S2M 1, ..., M2S 0, ...; each 128 bytes and its slots, whole pages
-    buffers   those of the first ring, of the second, ...
+    buffers   those of the first ring, of the second, ...; small ones where the pool is lent (:class:`Arena`)
 
 Buffers are an odd number of cache lines apart. At a distance of 2048 bytes the first lines of all of them would share
 two of an L1 cache's 64 sets, and a burst would push itself out.
@@ -11,16 +11,18 @@ two of an L1 cache's 64 sets, and a burst would push itself out.
 A peer's (:class:`LentRegion`) is mapped only if it cannot be shrunk any more (fcntl(2), File Sealing): touching a page
 that is gone is a SIGBUS, the end of the process. libmemif, VPP and DPDK seal theirs; one that is not sealed and lets
 us seal it is sealed here. A hole punched into huge pages could fail to be filled again, so those are sealed against
-that too, once they are mapped (F_SEAL_FUTURE_WRITE forbids holes, and new writable mappings).
+that too, once they are mapped (F_SEAL_FUTURE_WRITE forbids holes, and new writable mappings), and then filled.
 """
 
 import fcntl
 import os
 import stat
+from typing import TypeAlias
 
 from wirespeed.eal import mapping
 from wirespeed.errors import ArenaError
 from wirespeed.jit import register, unregister, write_bytes
+from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.memif.messages import Refusal
 from wirespeed.ports.memif.ring import COOKIE, RING_BYTES, SLOT_BYTES, Ring
@@ -78,6 +80,17 @@ class OwnRegion:
         self._region.close()
 
 
+class Arena:
+    """All of a pool's memory as a region, for a peer that reads and writes cells where they are."""
+
+    def __init__(self, pool: Pool) -> None:
+        region = pool.region
+        self.address, self.size, self.fd = region.address, region.size, region.fd
+
+    def close(self) -> None:
+        """It is the pool's."""
+
+
 class LentRegion:
     """``size`` bytes of the peer's descriptor ``fd``, which is ours from now on.
 
@@ -116,17 +129,29 @@ class LentRegion:
         if not RING_BYTES <= size <= status.st_size:
             raise Refusal(f"a region of {size} bytes in a file of {status.st_size}")
         huge = status.st_blksize > mapping.NORMAL_PAGE
-        address = mapping.map_file(self.fd, self.size, status.st_blksize if huge else 2 << 20)
-        if huge and not unsealed:
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
-        elif not huge:
-            mapping.advise(address, self.size, mapping.MADV_HUGEPAGE)
+        page = status.st_blksize if huge else mapping.NORMAL_PAGE
+        self._mapped = -(-self.size // page) * page  # mmap rounds up by itself, and would map over what lies behind
+        address = mapping.map_file(self.fd, self._mapped, page if huge else 2 << 20)
+        if not huge:
+            mapping.advise(address, self._mapped, mapping.MADV_HUGEPAGE)
+        elif not unsealed:
+            try:
+                self._hold(address)
+            except (OSError, Refusal):
+                mapping.unmap(address, self._mapped)
+                raise
         return address
+
+    def _hold(self, address: int) -> None:
+        """Make sure that no huge page is missing, and none will be."""
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+        if not mapping.advise(address, self._mapped, mapping.MADV_POPULATE_WRITE):
+            raise Refusal("the region has holes, and there are no huge pages to fill them")
 
     def close(self) -> None:
         """Unmap it."""
         unregister(self.address)
-        mapping.unmap(self.address, self.size)
+        mapping.unmap(self.address, self._mapped)
         os.close(self.fd)
 
 
@@ -137,4 +162,7 @@ def _seals(fd: int) -> int:
         raise Refusal("the region is no memfd") from None
 
 
-__all__ = ["MOST_REGIONS", "ArenaError", "LentRegion", "OwnRegion", "pitch_of"]
+Shareable: TypeAlias = OwnRegion | Arena | LentRegion
+"""Any region."""
+
+__all__ = ["MOST_REGIONS", "Arena", "ArenaError", "LentRegion", "OwnRegion", "Shareable", "pitch_of"]

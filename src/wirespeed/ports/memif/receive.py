@@ -4,8 +4,8 @@ Everything in shared memory may change while we look at it. A slot is therefore 
 as those; the index only ever tells how many slots there are. What cannot be (a region that does not exist, a buffer
 that does not lie in it, a chain without an end) stops the queue, and control code sends the peer away.
 
-Most packets are one slot in the region that the one before was in, and fit a cell: they go one way
-(:func:`receive_burst`), everything else the other (:func:`_receive_any`).
+Most packets are one slot and fit a cell, in the region that the one before was in: they go one way
+(:func:`receive_burst`), chains and all else the other (:func:`_receive_any`).
 """
 # mypy: no-warn-return-any
 
@@ -41,7 +41,7 @@ def receive(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     record = MemifQueue(queue)
     if record.live == 0:
         return 0
-    if record.limit == record.position and look(record) == 0:
+    if record.limit == record.position and look(record) == 0 and record.hungry == 0:
         return 0
     return enter4(record.burst, queue, cache, vector, room)
 
@@ -56,6 +56,7 @@ def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     window = taken(stack, got)
     slots, mask = record.slots, record.mask
     hot, base, size = record.hot, record.hot_base, record.hot_size
+    table, regions = record.regions, record.region_count
     for i in range(got):
         prefetch(base + (load_relaxed(slots + (((begun + i) & mask) << 4) + 8) & _LOW))
     done, total = 0, 0
@@ -64,7 +65,12 @@ def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         word = load_relaxed(slot)
         offset = load_relaxed(slot + 8) & _LOW
         length = shift_right(word, 32)
-        if word & _LOW != hot or length < SHORTEST or length > ROOM or offset + length > size:
+        if word & _LOW != hot:
+            region = (word >> 16) & 0xFFFF
+            if word & 0xFFFF != 0 or region >= regions:
+                break
+            hot, base, size = region << 16, load64(table + (region << 4)), load64(table + (region << 4) + 8)
+        if length < SHORTEST or length > ROOM or offset + length > size:
             break
         desc = load64(window - (done << 3))
         copy_packet(address_of(cells, desc), base + offset, length)
@@ -72,6 +78,7 @@ def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
         total += length
         done += 1
     untake(stack, got - done)
+    record.hot, record.hot_base, record.hot_size = hot, base, size
     if done == 0:
         if got == 0:
             return 0

@@ -26,7 +26,7 @@ The record of a queue (:class:`MemifQueue`)::
     64    where the ring is: nobody writes it while the queue lives
     128   how far the worker is, and what it has to say to control code
     192   where buffers are: ours, and the peer's region that they were in last
-    256   the kernel that works it
+    256   the kernel that works it, and what it knows of cells in the ring (:mod:`.zero_copy`)
     320   pieces of the packet at hand (:data:`PIECES`), each an address and a length
 
 References: libmemif's memif.h (protocol 2.0); drivers/net/memif of DPDK. The names server and client are DPDK's;
@@ -113,7 +113,15 @@ class MemifQueue(Queue):
     hot_size = le64(232, "its bytes")
     regions = le64(240, "address of a table of regions: address, size")
     region_count = le64(248)
+
     burst = le64(256, "the kernel that moves a burst, see jit.entry")
+    hungry = le64(264, "1: nothing can come before the peer is given cells")
+    held = le64(272, "cells that are lent: address of a table of their descriptors, by slot")
+    given = le64(280, "receiving into cells: given to the peer so far")
+    freed = le64(288, "sending cells: the slots before this one hold none any more")
+    lent = le64(296, "sending cells: the slots from this one on hold none yet, or copies")
+    room = le64(304, "most cells that may wait to be received into")
+    batch = le64(312, "how many of them are given at once")
     SIZE = PIECES_AT + 16 * PIECES
 
 

@@ -152,7 +152,7 @@ class Listener:
         self.attendant.watch(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(_MOST_STRANGERS):  # in a row: who connects and leaves in a loop shall not have all our time
             try:
                 made, _ = self._socket.accept()
             except OSError:

@@ -1,29 +1,34 @@
 """A memif connection, of either role, from the first message to the last.
 
 A session owns what the connection needs (the socket, regions, eventfds) and gives it all back in :meth:`Session.end`;
-the port owns the queue records that workers read. Between the two stand :class:`Way`, all there is to know of one
-ring, and ``joined``: what is written into a queue record before it says ``live``.
+the port owns the queue records that workers read (:mod:`.queues`). Between the two stands :class:`Way`: all there is to
+know of one ring.
 """
 
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from wirespeed.jit import store64
 from wirespeed.ports.attendant import Attendant
+from wirespeed.ports.bell import free
 from wirespeed.ports.memif.channel import Channel, Gone
-from wirespeed.ports.memif.memory import LentRegion, OwnRegion
+from wirespeed.ports.memif.memory import Shareable
 from wirespeed.ports.memif.messages import Disconnect, Message, Refusal, text
-from wirespeed.ports.memif.ring import GOOD, MASK_INTERRUPT, RING_BYTES, MemifQueue, Ring
 
-_HEAD, _TAIL, _FLAGS = Ring.head.offset, Ring.tail.offset, Ring.flags.offset
 _MOST_MESSAGES = 64  # handled in a row before others get a turn
 
 
 @dataclass
 class Way:
-    """One ring: address, slots as a power of two, the eventfd of its receiver; a client's buffers."""
+    """One ring.
+
+    Attributes:
+        address: of the ring.
+        log2: its slots, as a power of two.
+        bell: the eventfd of its receiver.
+        first, pitch, capacity: a client's own buffers: that of slot 0, from one to the next, bytes.
+        arena: the number of the region that is the pool itself, whose cells go through the ring; 0: they are copied.
+    """
 
     address: int
     log2: int
@@ -31,6 +36,7 @@ class Way:
     first: int = 0
     pitch: int = 0
     capacity: int = 0
+    arena: int = 0
 
 
 class Owner(Protocol):
@@ -55,7 +61,7 @@ class Session:
         self.channel, self.attendant, self.owner = channel, attendant, owner
         self.to_server: dict[int, Way] = {}
         self.to_client: dict[int, Way] = {}
-        self.regions: list[LentRegion | OwnRegion] = []
+        self.regions: list[Shareable] = []
         self.peer = ""
         self.over = False
         attendant.watch(channel.fd, self.readable)
@@ -105,41 +111,11 @@ class Session:
     def unblock(self) -> None:
         """Let a worker go on that hangs in ringing a bell: the peer has made its eventfd blocking, and filled it."""
         for way in self.ways():
-            with contextlib.suppress(OSError):
-                os.set_blocking(way.bell, False)
-                os.eventfd_read(way.bell)
+            free(way.bell)
 
     def tampered(self) -> bool:
         """Whether the peer has made an eventfd blocking."""
         return any(os.get_blocking(way.bell) for way in self.ways())
 
 
-def join(queue: int, way: Way, client: bool, receives: bool, table: int, regions: list[LentRegion | OwnRegion]) -> None:
-    """Write into a queue record what a worker must know of its ring, ``live`` last."""
-    record = MemifQueue(queue)
-    slots = 1 << way.log2
-    record.ours, record.theirs = way.address + (_HEAD if client else _TAIL), way.address + (_TAIL if client else _HEAD)
-    record.slots, record.mask, record.flags = way.address + RING_BYTES, slots - 1, way.address + _FLAGS
-    record.gift = slots if client and not receives else 0
-    record.lead = slots if client and receives else 0
-    record.position, record.limit, record.fault = 0, 0, GOOD
-    record.doorbell, record.sleeps, record.one = -1 if receives else way.bell, 0, 1
-    record.first = 0 if receives else way.first
-    record.pitch, record.capacity = way.pitch, way.capacity
-    record.hot, record.hot_base, record.hot_size = 0, regions[0].address, regions[0].size
-    record.regions, record.region_count = table, len(regions)
-    if receives:
-        Ring(way.address).flags = MASK_INTERRUPT
-        if client:
-            Ring(way.address).head = slots
-    record.live = 1
-
-
-def list_regions(table: int, regions: list[LentRegion | OwnRegion]) -> None:
-    """Write the table of regions that workers look things up in."""
-    for index, region in enumerate(regions):
-        store64(table + 16 * index, region.address)
-        store64(table + 16 * index + 8, region.size)
-
-
-__all__ = ["Owner", "Session", "Way", "join", "list_regions"]
+__all__ = ["Owner", "Session", "Way"]

@@ -37,7 +37,7 @@ def _arm(queue, on):  # type: ignore[no-untyped-def]
     fence()
     for _ in range(_SETTLE):
         pause()
-    return 1 if record.limit != record.position or look(record) != 0 else 0
+    return 1 if record.limit != record.position or look(record) != 0 or record.hungry != 0 else 0
 
 
 __all__ = ["arm"]
