@@ -67,7 +67,6 @@ def test_lengths(pool: Pool, worker: Any, path: str) -> None:
     server, client = server_of(pool, path), lender(pool, path)
     with closing(server, client):
         up(server, client)
-        assert worker.burst(client) == []  # its worker has given cells
         for length in (14, 31, 32, 60, SHORT, SHORT + 1, 1514, ROOM, ROOM + 1, 9000, 16 * ROOM):
             data = frame(length)
             for source, target in ((client, server), (server, client)):
@@ -81,7 +80,6 @@ def test_no_byte_is_copied(pool: Pool, worker: Any, path: str) -> None:
     with closing(RawServer(path), lender(pool, path)) as (raw, client):
         raw.connect()
         up(client)
-        worker.burst(client)
         desc = worker.make(frame(1000))
         assert worker.send(client, [desc]) == 1
         assert raw.rings[1, 0].read_slot(0) == (0, 1, 1000, address_of(pool.cells, desc) - pool.region.address)
@@ -103,8 +101,9 @@ def _wind(made: Any, at: int) -> None:
     """As if ``at`` slots had been used already."""
     for queue in (*made.rx, *made.tx):
         record = MemifQueue(queue)
-        record.position = record.limit = record.given = record.freed = record.lent = at
-        store16(record.ours, at)
+        record.given += at  # what was given stays where it is: ``at`` is so many whole rings
+        record.position = record.limit = record.freed = record.lent = at
+        store16(record.ours, record.given if queue in made.rx and made.client else at)
         store16(record.theirs, at)
 
 
@@ -115,9 +114,9 @@ def test_indexes_have_16_bits(pool: Pool, worker: Any, path: str, length: int) -
     data = [frame(length + n) for n in range(20)]
     with closing(server, client):
         up(server, client)
-        _wind(client, 65536 - 4 * SLOTS)
-        _wind(server, 65536 - 4 * SLOTS)
-        worker.burst(client)
+        assert pool.in_use == SLOTS
+        for made in (server, client):
+            _wind(made, 65536 - 4 * SLOTS)
         for source, target in ((server, client), (client, server)):
             for _ in range(10):
                 descs = [worker.make(each) for each in data]
@@ -147,7 +146,6 @@ def test_a_chain_that_does_not_fit_waits(pool: Pool, worker: Any, path: str) -> 
     server, client = server_of(pool, path), lender(pool, path)
     with closing(server, client):
         up(server, client)
-        worker.burst(client)
         for source, target in ((server, client), (client, server)):
             long = worker.make(frame(15 * ROOM))
             assert worker.send(source, [worker.make(frame(60)), worker.make(frame(300)), long]) == 2
@@ -174,10 +172,10 @@ def test_cells_that_others_hold(pool: Pool, worker: Any, path: str) -> None:
 
 def test_no_free_cell(pool: Pool, worker: Any, path: str) -> None:
     """The ring stays empty, and is filled when there are cells again."""
+    taken = pool.get_many(pool.size)
     server, client = server_of(pool, path), lender(pool, path)
     with closing(server, client):
         up(server, client)
-        taken = pool.get_many(pool.size)
         assert worker.burst(client) == []
         pool.put_many(taken)
         assert worker.burst(client) == []
@@ -193,7 +191,6 @@ def test_cells_come_back_when_the_peer_leaves(pool: Pool, worker: Any, path: str
                 raw.connect()
                 up(client)
                 said = client.events.said
-                worker.burst(client)
                 assert worker.send(client, [worker.make(frame(n)) for n in (60, 900, 5000)]) == 3
                 assert pool.in_use == SLOTS + 1 + 4
             event(client, "disconnected", said)
@@ -251,11 +248,10 @@ def test_on_and_it_cannot_be(pool: Pool, path: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def pair(pool: Pool, worker: Any, path: str) -> Any:
-    """A server and a lender that has given it cells."""
+    """A server and a lender, connected."""
     with closing(RawServer(path), lender(pool, path)) as (raw, client):
         raw.connect()
         up(client)
-        worker.burst(client)
         yield raw, client
 
 
@@ -269,12 +265,14 @@ def test_it_filled_more_than_it_was_given(pair: Any, worker: Any, tail: int) -> 
 
 def test_it_filled_more_than_there_were_cells(pool: Pool, worker: Any, path: str) -> None:
     """Fewer than slots: what it says lies in the ring, but nothing is in those slots."""
+    taken = pool.get_many(pool.size)
     with closing(RawServer(path), lender(pool, path)) as (raw, client):
         raw.connect()
         up(client)
-        raw.rings[0, 0].tail = 5  # no worker has given it anything
+        raw.rings[0, 0].tail = 5
         assert worker.burst(client) == []
         assert event(client, "refused") == fault("index")
+        pool.put_many(taken)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from wirespeed.ports.memif.receive import receive_burst
 from wirespeed.ports.memif.ring import GOOD, MASK_INTERRUPT, RING_BYTES, MemifQueue, Ring
 from wirespeed.ports.memif.session import Session, Way
 from wirespeed.ports.memif.transmit import transmit_burst
-from wirespeed.ports.memif.zero_copy import GIVEN, receive_cells, take_back, transmit_cells
+from wirespeed.ports.memif.zero_copy import GIVEN, give_first, receive_cells, take_back, transmit_cells
 
 _RECORD = -(-MemifQueue.SIZE // 128) * 128
 _TABLE = 16 * MOST_REGIONS
@@ -118,11 +118,13 @@ class Queues:
         record.given = record.freed = record.lent = 0
         record.room = min(slots, GIVEN)
         record.batch = max(1, min(_MOST_BATCH, record.room - MOST_CELLS))  # the longest packet finds enough
-        record.hungry = 1 if receives and way.arena else 0
+        record.hungry = 0
         if receives:
             Ring(way.address).flags = MASK_INTERRUPT
             if record.lead:
                 Ring(way.address).head = slots
+            elif way.arena:
+                give_first(queue, self._pool.cache(0))
         record.live = 1
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ from wirespeed.jit import cold, inline, kernel, load64, load_relaxed, shift_righ
 from wirespeed.mem.buffer import LONGEST
 from wirespeed.mem.descriptor import CHAINED, META, ROOM, CellHeader, address_of, header_of, length_of
 from wirespeed.mem.pool import MAX_BURST, Cache, release, take, taken
-from wirespeed.mem.pool_cache import release_one, release_shared
+from wirespeed.mem.pool_cache import get_shared, release_one, release_shared
 from wirespeed.ports.memif.copy import SHORTEST, copy_packet
 from wirespeed.ports.memif.ring import BAD_CHAIN, BAD_INDEX, BAD_RANGE, NEXT, PIECES, PIECES_AT, MemifQueue, look
 from wirespeed.ports.memif.transmit import notify
@@ -74,13 +74,25 @@ def _give(queue, cache):  # type: ignore[no-untyped-def]
     record = MemifQueue(queue)
     stack = Cache(cache)
     got = take(stack, min(record.room - (record.given - record.position), MAX_BURST))
-    source = taken(stack, got)
+    _post(record, stack.cells, taken(stack, got), -8, got)
+
+
+@kernel
+def give_first(queue, cache):  # type: ignore[no-untyped-def]
+    """Fill the ring, by control code before a worker knows of it: the peer may send as soon as it is connected."""
+    record = MemifQueue(queue)
+    stack = Cache(cache)
+    _post(record, stack.cells, queue + PIECES_AT, 8, get_shared(stack, queue + PIECES_AT, record.room))
+
+
+@inline
+def _post(record, cells, source, step, got):  # type: ignore[no-untyped-def]
     slots, mask, held, given = record.slots, record.mask, record.held, record.given
-    arena = stack.cells - record.hot_base
+    arena = cells - record.hot_base
     word = (ROOM << 32) | record.hot
     for i in range(got):
         at = (given + i) & mask
-        desc = load64(source - (i << 3))
+        desc = load64(source + i * step)
         store64(slots + (at << 4), word)
         store64(slots + (at << 4) + 8, address_of(arena, desc))
         store64(held + (at << 3), desc)
@@ -295,4 +307,4 @@ def take_back(queue, cache, sends):  # type: ignore[no-untyped-def]
     record.given = record.freed = record.position
 
 
-__all__ = ["GIVEN", "SHORT", "receive_cells", "take_back", "transmit_cells"]
+__all__ = ["GIVEN", "SHORT", "give_first", "receive_cells", "take_back", "transmit_cells"]
