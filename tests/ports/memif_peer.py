@@ -11,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -277,6 +278,22 @@ def closing(*things: Any) -> Any:
         for thing in things:
             stack.callback(thing.close)
         yield things[0] if len(things) == 1 else things
+
+
+def graceful(worker: Any, *ports: Any) -> None:
+    """What a graph's grace periods do: nothing is unmapped while this worker is inside a port."""
+    inside = threading.Lock()
+
+    def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with inside:
+                return function(*arguments)
+
+        return call
+
+    worker.burst, worker.send = apart(worker.burst), apart(worker.send)
+    for each in ports:
+        each.quiesce = apart(lambda: None)
 
 
 def address_of_map(memory: Memory) -> int:

@@ -5,6 +5,7 @@ import functools
 import tempfile
 from typing import Any
 
+from memif_peer import graceful
 from netns import eventually
 
 from wirespeed.mem.pool import Pool
@@ -22,6 +23,7 @@ class Rig:
         self.pool = Pool(2048)
         self.worker = Worker(self.pool)
         self.server: Any = port(f"memif:{self.path},role=server")
+        graceful(self.worker, self.server)
         self.server.open(self.pool, 1, 1)
         atexit.register(self.close)
 

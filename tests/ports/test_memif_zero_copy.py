@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from memif_peer import RawServer, closing, event, hello, up
+from memif_peer import RawServer, closing, event, graceful, hello, up
 from netns import eventually
 
 from wirespeed.errors import PortError
@@ -250,6 +250,7 @@ def test_on_and_it_cannot_be(pool: Pool, path: str, monkeypatch: pytest.MonkeyPa
 def pair(pool: Pool, worker: Any, path: str) -> Any:
     """A server and a lender, connected."""
     with closing(RawServer(path), lender(pool, path)) as (raw, client):
+        graceful(worker, client)
         raw.connect()
         up(client)
         yield raw, client
@@ -355,6 +356,7 @@ class Rig:
         self.worker = Worker(self.pool)
         self.path = str(folder / "s")
         self.client = lender(self.pool, self.path)
+        graceful(self.worker, self.client)
 
     def close(self) -> None:
         self.client.close()
