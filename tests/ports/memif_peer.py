@@ -160,11 +160,11 @@ class RawClient:
     LOG2, BUFFERS, BUFFER = 4, 4096, 2048
     SIZE = BUFFERS + 32 * BUFFER
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seal: bool = True) -> None:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         made.connect(address)
         self.line = Line(made)
-        self.memory = Memory(self.SIZE)
+        self.memory = Memory(self.SIZE, seal=seal)
         self.out, self.back = Ring(self.memory, 0, self.LOG2), Ring(self.memory, 2048, self.LOG2)
         self.bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         for index in range(16):

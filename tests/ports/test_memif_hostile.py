@@ -1,7 +1,6 @@
 """memif against peers that lie: in messages, descriptors, indexes and slots. Each is sent away with a reason, and a
 run that is interpreted checks that nothing outside the shared memory was touched."""
 
-import ctypes
 import fcntl
 import os
 import random
@@ -318,23 +317,6 @@ def test_a_region_that_nobody_sealed_is_sealed_here(server: Any, raw: RawClient)
         with pytest.raises(OSError, match="not permitted"):
             os.ftruncate(memory.fd, 4096)
         os.close(memory.fd)
-
-
-def test_holes_in_huge_pages(server: Any, raw: RawClient) -> None:
-    try:
-        fd = os.memfd_create("raw", os.MFD_ALLOW_SEALING | os.MFD_HUGETLB)
-        os.ftruncate(fd, 2 << 20)
-        os.posix_fallocate(fd, 0, 2 << 20)
-    except OSError:
-        pytest.skip("no huge pages reserved")
-    raw.greet()
-    raw.line.expect(ACK)
-    raw.line.send(add_region(0, 2 << 20), fd)
-    raw.line.expect(ACK)
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.fallocate(fd, 3, ctypes.c_long(0), ctypes.c_long(2 << 20)) == -1  # PUNCH_HOLE | KEEP_SIZE
-    assert os.strerror(ctypes.get_errno()) == "Operation not permitted"
-    os.close(fd)
 
 
 @pytest.mark.parametrize("size", [0, 127, RawClient.SIZE + 1, 1 << 40, (1 << 64) - 1])

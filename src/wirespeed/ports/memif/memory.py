@@ -10,8 +10,9 @@ two of an L1 cache's 64 sets, and a burst would push itself out.
 
 A peer's (:class:`LentRegion`) is mapped only if it cannot be shrunk any more (fcntl(2), File Sealing): touching a page
 that is gone is a SIGBUS, the end of the process. libmemif, VPP and DPDK seal theirs; one that is not sealed and lets
-us seal it is sealed here. A hole punched into huge pages could fail to be filled again, so those are sealed against
-that too, once they are mapped (F_SEAL_FUTURE_WRITE forbids holes, and new writable mappings), and then filled.
+us seal it is sealed here. What can be taken away even so (holes punched into huge pages need not be filled again) is
+guarded (:mod:`wirespeed.jit.guard`): it reads as zeros, and the peer is sent away. No other seal is set:
+a client that lends its arena (F_SEAL_FUTURE_WRITE) could lend it to nobody else.
 """
 
 import fcntl
@@ -21,7 +22,8 @@ from typing import TypeAlias
 
 from wirespeed.eal import mapping
 from wirespeed.errors import ArenaError
-from wirespeed.jit import register, unregister, write_bytes
+from wirespeed.jit import COMPILED, register, unregister, write_bytes
+from wirespeed.jit.guard import guard, lost, unguard
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.memif.messages import Refusal
@@ -31,7 +33,6 @@ MOST_REGIONS: int = 256
 _MOST_BYTES = (1 << 32) + (1 << 30)  # offsets have 32 bits: what lies further on cannot be meant
 _PAGE = 4096
 _LINE = 64
-_F_SEAL_FUTURE_WRITE = 0x0010
 
 
 def pitch_of(buffer: int) -> int:
@@ -95,14 +96,14 @@ class LentRegion:
     """``size`` bytes of the peer's descriptor ``fd``, which is ours from now on.
 
     Args:
-        unsealed: take it even if the peer can shrink it, and with it end this process.
+        unsealed: take it even if the peer can shrink it.
 
     Raises:
         Refusal: it is not what it must be. The descriptor is closed.
     """
 
     def __init__(self, fd: int, size: int, unsealed: bool) -> None:
-        self.fd = fd
+        self.fd, self._guard = fd, -1
         self.size = min(size, _MOST_BYTES)
         try:
             self.address = self._map(size, unsealed)
@@ -134,22 +135,21 @@ class LentRegion:
         address = mapping.map_file(self.fd, self._mapped, page if huge else 2 << 20)
         if not huge:
             mapping.advise(address, self._mapped, mapping.MADV_HUGEPAGE)
-        elif not unsealed:
-            try:
-                self._hold(address)
-            except (OSError, Refusal):
+        if huge or not _seals(self.fd) & fcntl.F_SEAL_SHRINK:
+            self._guard = guard(address, self._mapped, page)
+            if self._guard < 0 and COMPILED:
                 mapping.unmap(address, self._mapped)
-                raise
+                raise Refusal("the region could be taken away, and no more memory can be guarded")
         return address
 
-    def _hold(self, address: int) -> None:
-        """Make sure that no huge page is missing, and none will be."""
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
-        if not mapping.advise(address, self._mapped, mapping.MADV_POPULATE_WRITE):
-            raise Refusal("the region has holes, and there are no huge pages to fill them")
+    @property
+    def lost(self) -> int:
+        """Pages that the peer took away, and that were touched since."""
+        return lost(self._guard)
 
     def close(self) -> None:
         """Unmap it."""
+        unguard(self._guard)
         unregister(self.address)
         mapping.unmap(self.address, self._mapped)
         os.close(self.fd)

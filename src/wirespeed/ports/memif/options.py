@@ -32,7 +32,7 @@ class MemifOptions:
     )
     secret: str = option("", "what both sides must know, up to 24 letters")
     mode: str = option("ethernet", "what packets begin with: ethernet is all there is")
-    unsealed: bool = option(False, "as server: take memory that the peer can shrink, and with it end this process")
+    unsealed: bool = option(False, "as server: take memory that the peer can shrink; what is gone reads as zeros")
 
     @property
     def log2(self) -> int:

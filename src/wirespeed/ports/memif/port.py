@@ -218,6 +218,8 @@ class Memif(Port):
         assert self._queues is not None
         if fault := self._queues.fault():
             self._session.end("refused", FAULTS[fault])
+        elif self._session.lost():
+            self._session.end("refused", "it took memory away that it had lent")
         elif self._session.tampered():
             self._session.end("refused", "it made an eventfd blocking")
 

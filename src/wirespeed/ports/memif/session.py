@@ -12,7 +12,7 @@ from typing import Protocol
 from wirespeed.ports.attendant import Attendant
 from wirespeed.ports.bell import free
 from wirespeed.ports.memif.channel import Channel, Gone
-from wirespeed.ports.memif.memory import Shareable
+from wirespeed.ports.memif.memory import LentRegion, Shareable
 from wirespeed.ports.memif.messages import Disconnect, Message, Refusal, text
 
 _MOST_MESSAGES = 64  # handled in a row before others get a turn
@@ -112,6 +112,10 @@ class Session:
         """Let a worker go on that hangs in ringing a bell: the peer has made its eventfd blocking, and filled it."""
         for way in self.ways():
             free(way.bell)
+
+    def lost(self) -> bool:
+        """Whether the peer took memory away that it had lent."""
+        return any(region.lost for region in self.regions if isinstance(region, LentRegion))
 
     def tampered(self) -> bool:
         """Whether the peer has made an eventfd blocking."""
