@@ -10,6 +10,7 @@ memory access is checked.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numba
@@ -55,9 +56,21 @@ def _part(function: F, **options: bool) -> F:
         dispatcher = numba.njit(
             no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler, **options, **_COMMON
         )(function)
+        dispatcher.get_call_template = partial(_template, dispatcher.get_call_template)
         _parts.append(dispatcher)
         builtin_registry.register_global(function, types.Dispatcher(dispatcher))
     return function
+
+
+def _template(template: Callable[..., Any], args: Any, kws: Any) -> Any:
+    """A part is compiled once for each set of types. Numba would for each constant it is called with, too: a graph's
+    ``process`` for every port. Where the part dissolves LLVM sees the constants all the same.
+    """
+    return template([_type(each) for each in args], {name: _type(each) for name, each in kws.items()})
+
+
+def _type(each: types.Type) -> types.Type:
+    return types.unliteral(each) if isinstance(each, types.IntegerLiteral) else each
 
 
 def python_function(function: Any) -> Any:
