@@ -61,7 +61,7 @@ def test_one_tree_of_errors():
 def run(path, *arguments):
     done = subprocess.run(
         [sys.executable, "-W", "error:Cannot cache", str(path), *arguments],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=240, cwd=path.parent,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=580, cwd=path.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done
@@ -103,7 +103,7 @@ def test_the_second_start_is_warm(tmp_path):
 def test_an_error_says_file_and_line(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM.replace('return "not-dns"', 'return "not-dsn"'))
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=ENVIRONMENT, timeout=580)
     assert done.returncode == 1
     line = PROGRAM.splitlines().index('    return "not-dns"') + 1
     assert (

@@ -37,7 +37,7 @@ def rows(tmp_path, *arguments):
     """Run it where ../shared is not found, so that it takes what it makes itself."""
     command = [sys.executable, "-m", "wirespeed", "bench", *arguments, "--quick", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=290, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=580, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for row in found:

@@ -30,7 +30,7 @@ compiled = pytest.mark.skipif(not COMPILED, reason="nothing is compiled: the chi
 def run(*arguments):
     command = [sys.executable, "-m", "wirespeed", "demo", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=580)
     assert done.returncode == 0, done.stderr
     return done
 

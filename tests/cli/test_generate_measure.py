@@ -23,7 +23,7 @@ compiled = pytest.mark.skipif(not COMPILED, reason="nothing is compiled: the chi
 def run(*arguments, code=0):
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "COLUMNS": "200"}
     command = [sys.executable, "-m", "wirespeed", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=580)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -121,7 +121,7 @@ def run_shell(block: Block, place: Path) -> str:
     """Run a block in a shell that stops at the first command that fails."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
-        cwd=place, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=240,
+        cwd=place, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, f"{block}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -189,7 +189,7 @@ def interpreter(folder, jobs):
         child = subprocess.Popen(command, stdin=asked, stdout=told, stderr=errors, env=environment)
 
     def results():
-        assert child.wait(280) == 0, said.read_text()[-2000:]
+        assert child.wait(580) == 0, said.read_text()[-2000:]
         return json.loads(answers.read_text())
 
     yield results

@@ -236,7 +236,7 @@ def test_the_command_measures_a_bridge(bench):
     command = [sys.executable, "-m", "wirespeed", "measure", bench.spec("tx0"), bench.spec("rx0"), "--rate", "2k",
                "--seconds", "0.3", "--workers", "2", "--json"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=580)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["sent"] == said["received"] > 0
