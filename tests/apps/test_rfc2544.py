@@ -14,6 +14,7 @@ from wirespeed.apps.measure_report import CAVEAT, sizes_dict, sizes_text, trial_
 from wirespeed.apps.measure_svg import Chart, figure, nice_step, plot, short
 from wirespeed.apps.rfc2544 import (
     SIZES,
+    BackToBack,
     Settings,
     find_back_to_back,
     find_loss,
@@ -119,16 +120,34 @@ def test_the_loss_curve_ends_after_two_without_loss():
 def test_back_to_back_is_the_buffer_and_what_leaves_meanwhile(buffer):
     device = Device(1e6, 10e6, buffer=buffer)
     longest = buffer / 0.9  # of n sent at ten times the capacity, n / 10 have left
-    found, limited = find_back_to_back(device.run, Settings(seconds=1.0, bursts=2))
-    assert not limited
-    assert longest * 0.94 - 2 <= found <= longest + 1
+    found = find_back_to_back(device.run, Settings(seconds=1.0, bursts=2))
+    assert not found.tester_limited
+    assert longest * 0.94 - 2 <= found.frames <= longest + 1
+    assert found.rate == (10e6 if max(trial.sent for trial in device.trials if not trial.lost) >= 1024 else 0)
 
 
 def test_back_to_back_without_end():
-    found, limited = find_back_to_back(Device(20e6, 10e6).run, Settings(seconds=0.5, bursts=1))
-    assert limited
-    assert found >= 10e6 * 0.25
-    assert find_back_to_back(Device(0.0).run, Settings(bursts=1)) == (0.0, False)
+    found = find_back_to_back(Device(20e6, 10e6).run, Settings(seconds=0.5, bursts=1))
+    assert found.tester_limited
+    assert found.frames >= 10e6 * 0.25
+    assert find_back_to_back(Device(0.0).run, Settings(bursts=1)) == BackToBack(0.0)
+
+
+def test_bursts_leave_at_the_rate_of_the_line():
+    """10 Gb/s take 14.88 million of the shortest frames a second (RFC 2544, appendix B: 14880 at 10 Mb/s)."""
+    chosen = Settings(seconds=1.0, bursts=1, line_bits=10e9, tests=("back_to_back",))
+    assert round(Settings(line_bits=10e6).line(64)) == 14881
+    device = Device(1e6, 20e6, buffer=50_000)
+    found = measure_size(device.run, 64, chosen).back_to_back
+    assert {round(trial.rate) for trial in device.trials} == {14_880_952}
+    assert found.rate == found.line == pytest.approx(10e9 / 84 / 8)
+    assert not found.fell_short
+    assert found.frames == pytest.approx(50_000 / (1 - 1e6 / found.line), rel=0.06)
+    slow = measure_size(Device(1e6, 2e6, buffer=50_000).run, 64, chosen)
+    assert slow.back_to_back.fell_short
+    assert slow.to_dict()["back_to_back"]["packets_per_second"] == 2e6
+    assert "at 2M" in sizes_text([slow])
+    assert "bursts slower than the line" in sizes_text([slow])
 
 
 def results():
@@ -140,7 +159,7 @@ def test_a_size_has_all_tests_or_those_asked_for():
         assert each.throughput.rate == pytest.approx(1e8 / each.size, rel=0.006)
         assert each.latency.offered == each.throughput.rate
         assert each.loss[-1].lost == 0
-        assert each.back_to_back > 200
+        assert each.back_to_back.frames > 200
     only = measure_size(Device(1e6).run, 64, Settings(1.0, 0.0, tests=("loss",)))
     assert (only.throughput, only.latency, only.back_to_back) == (None, None, None)
     assert len(only.loss) > 2

@@ -64,9 +64,13 @@ def size_rows(results: Sequence[SizeResult]) -> tuple[list[str], list[list[str]]
         if each.latency:
             found = each.latency.latency
             marks_us = [microseconds(ns) for ns in (*found.percentiles([50, 99, 99.9]), found.largest)]
-        burst = "" if each.back_to_back is None else f"{each.back_to_back:,.0f}"
-        if each.back_to_back_limited:
-            burst += "+"
+        burst = ""
+        if each.back_to_back is not None:
+            burst = f"{each.back_to_back.frames:,.0f}{'+' if each.back_to_back.tester_limited else ''}"
+            if each.back_to_back.rate:
+                burst += f" at {short(float(f'{each.back_to_back.rate:.3g}'))}"
+            if each.back_to_back.fell_short:
+                notes = ", ".join(part for part in (notes, "bursts slower than the line") if part)
         rows.append([f"{each.size}", rate, bits, *marks_us, burst, notes])
     return heads, rows
 

@@ -116,7 +116,7 @@ def plot(results: Sequence[SizeResult]) -> str:
     }
     if loss:
         charts.append(Chart("Frame loss", "offered, packets a second", "lost, %", loss))
-    bursts = [(float(each.size), each.back_to_back) for each in results if each.back_to_back is not None]
+    bursts = [(float(each.size), each.back_to_back.frames) for each in results if each.back_to_back is not None]
     if bursts:
         charts.append(Chart("Back-to-back frames", "frame, bytes", "frames", {"longest burst": bursts}))
     return figure(charts)

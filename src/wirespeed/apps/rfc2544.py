@@ -6,7 +6,8 @@ throughput     section 26.1: the fastest rate at which nothing is lost: between 
                longer trial confirms it, or the search goes on below with trials as long
 latency        section 26.2: at that rate. Every frame has a stamp, not one a trial: a distribution, not a mean
 loss           section 26.3: from the highest rate down in tenths, until two trials in a row lose nothing
-back_to_back   section 26.4: the longest burst at the tester's full speed of which nothing is lost
+back_to_back   section 26.4: the longest burst at the line's rate of which nothing is lost; where the line says none, or
+               one that is beyond the tester, at the fastest that the tester sends, which the result says
 =============  ==================================================================================================
 
 What differs from the letter: trials are seconds long (the RFC wants 60), repeats are few, and the tester is software:
@@ -19,7 +20,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from wirespeed.apps.measure import Trial
+from wirespeed.apps.measure import SHORT, Trial
+from wirespeed.ports.generator.plan import WIRE
 
 SIZES: tuple[int, ...] = (64, 128, 256, 512, 1024, 1280, 1518)
 """Frame sizes of Ethernet, RFC 2544 section 9.1, FCS included."""
@@ -30,6 +32,7 @@ _RETRIES = 3  # of a trial in which the tester fell short
 _TRIALS = 60  # of a search: halving never needs so many
 _SLOWEST = 2.0  # packets a second: a device that loses some of these passes nothing
 _NEAR = 0.9  # of the resolution: where a rate that passed is tried next, to be done if it fails there
+_TELLING = 1024  # frames of a burst: the clock sees when the first and the last of shorter ones left, or neither
 _SETTLED = 2  # trials in a row without loss that end a loss curve
 
 Run = Callable[..., Trial]
@@ -49,6 +52,7 @@ class Settings:
         tolerance: the share of frames that may be lost; the RFC says none.
         top: packets a second to begin with; 0: what the tester can do.
         bursts: how often the back-to-back search is repeated; the mean is reported.
+        line_bits: bits a second of the line that is sent to, for back-to-back frames; 0: it says none.
         tests: which of :data:`TESTS`.
     """
 
@@ -58,7 +62,12 @@ class Settings:
     tolerance: float = 0.0
     top: float = 0.0
     bursts: int = 3
+    line_bits: float = 0.0
     tests: tuple[str, ...] = TESTS
+
+    def line(self, size: int) -> float:
+        """Frames a second of a size that the line takes, preamble and gap between them; 0: it says none."""
+        return self.line_bits / ((size + WIRE) * 8)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,35 @@ class Throughput:
 
 
 @dataclass(frozen=True)
+class BackToBack:
+    """The longest burst of which nothing was lost.
+
+    Attributes:
+        frames: its length, on average over repeats.
+        rate: packets a second at which the longest one left; 0 if it was too short to tell.
+        line: packets a second of the line; 0 if it says none.
+        tester_limited: no burst was too long that the tester can send: the device may forward for ever.
+    """
+
+    frames: float
+    rate: float = 0.0
+    line: float = 0.0
+    tester_limited: bool = False
+
+    @property
+    def fell_short(self) -> bool:
+        """Whether frames left slower than the line takes them: the device had time between them."""
+        return 0 < self.rate < self.line * (1 - SHORT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "frames": self.frames, "packets_per_second": self.rate, "line_packets_per_second": self.line,
+            "fell_short": self.fell_short, "tester_limited": self.tester_limited,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class SizeResult:
     """All that was found for one frame size. What was not asked for is None."""
 
@@ -88,8 +126,7 @@ class SizeResult:
     throughput: Throughput | None = None
     latency: Trial | None = None
     loss: tuple[Trial, ...] | None = None
-    back_to_back: float | None = None
-    back_to_back_limited: bool = False
+    back_to_back: BackToBack | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -105,7 +142,7 @@ class SizeResult:
         if self.loss is not None:
             found["loss"] = [trial.to_dict() for trial in self.loss]
         if self.back_to_back is not None:
-            found["back_to_back"] = {"frames": self.back_to_back, "tester_limited": self.back_to_back_limited}
+            found["back_to_back"] = self.back_to_back.to_dict()
         return found
 
 
@@ -192,16 +229,26 @@ def find_loss(run: Run, top: float, settings: Settings, tell: Tell = lambda text
     return trials
 
 
-def find_back_to_back(run: Run, settings: Settings, tell: Tell = lambda text: None) -> tuple[float, bool]:
-    """(the longest burst of which nothing is lost, on average over repeats; whether none was too long)."""
+def find_back_to_back(run: Run, settings: Settings, line: float = 0.0, tell: Tell = lambda text: None) -> BackToBack:
+    """Search for the longest burst of which nothing is lost.
+
+    Args:
+        run: makes a trial.
+        settings: how often; a burst is at most as long as a trial.
+        line: packets a second of the line; 0: as fast as the tester can.
+        tell: told after each trial.
+    """
     found: list[int] = []
     limited = False
+    longest: Trial | None = None
     for turn in range(settings.bursts):
         good, bad, count = 0, 0, 16
         while not bad or bad - good > max(1, good // 20):
-            trial = run(count=count, seconds=settings.seconds)
+            trial = run(rate=line, count=count, seconds=settings.seconds)
             if trial.lost == 0 and trial.sent:
                 good = trial.sent
+                if longest is None or good >= longest.sent:
+                    longest = trial
                 if trial.sent < count or trial.seconds >= settings.seconds / 2:
                     limited = True  # the burst is as long as a trial: it could go on for ever
                     break
@@ -212,7 +259,8 @@ def find_back_to_back(run: Run, settings: Settings, tell: Tell = lambda text: No
             if count == 0:
                 break
         found.append(good)
-    return sum(found) / max(1, len(found)), limited
+    rate = longest.offered if longest is not None and longest.sent >= _TELLING else 0.0
+    return BackToBack(sum(found) / max(1, len(found)), rate, line, limited)
 
 
 def measure_size(
@@ -231,7 +279,6 @@ def measure_size(
     """
     named = {test: (lambda text, test=test: tell(f"{size} B, {test}: {text}")) for test in TESTS}
     throughput = latency = loss = burst = None
-    limited = False
     top = settings.top
     if "throughput" in settings.tests or "latency" in settings.tests:
         throughput = search(run, settings, named["throughput"])
@@ -243,5 +290,5 @@ def measure_size(
         top = top or run(seconds=settings.seconds).offered
         loss = tuple(find_loss(run, top, settings, named["loss"]))
     if "back_to_back" in settings.tests:
-        burst, limited = find_back_to_back(run, settings, named["back_to_back"])
-    return SizeResult(size, throughput, latency, loss, burst, limited)
+        burst = find_back_to_back(run, settings, settings.line(size), named["back_to_back"])
+    return SizeResult(size, throughput, latency, loss, burst)

@@ -135,6 +135,7 @@ def _search(
     settings = dataclasses.replace(settings, top=_asked(made))
     told = f"{frame} B: compiling "
     with _status(console) as status, Tester(made, tx, rx, workers, progress=_teller(status, told)) as tester:
+        settings = dataclasses.replace(settings, line_bits=max(0, tester.tx.link().speed_mbps) * 1e6)
         return measure_size(functools.partial(tester.trial, settle=settle), frame, settings, _teller(status, ""))
 
 
