@@ -103,11 +103,15 @@ def _lengths(count: int, longest: int) -> list[int]:
 
 
 @pytest.mark.parametrize("longest", [1514, 8000])
-@pytest.mark.parametrize("role", ROLES)
-def test_what_comes_back_is_what_was_sent(pool: Pool, worker: Any, tmp_path: Path, role: str, longest: int) -> None:
+@pytest.mark.parametrize(
+    ("role", "options"), [("server", ""), ("client", ",zero_copy=on"), ("client", ",zero_copy=off")]
+)
+def test_what_comes_back_is_what_was_sent(
+    pool: Pool, worker: Any, tmp_path: Path, role: str, options: str, longest: int
+) -> None:
     """testpmd sends everything back as it is; bytes, order and both sides' counters agree. Over 2048 bytes a packet
     takes several buffers, and cells."""
-    with closing(Pair.make(pool, str(tmp_path / "s"), role, "io")) as pair:
+    with closing(Pair.make(pool, str(tmp_path / "s"), role, "io", options)) as pair:
         pair.peer.start()
         chance = random.Random(3)
         frames = [chance.randbytes(length) for length in _lengths(2000, longest)]
