@@ -2,19 +2,23 @@
 
 A frame of 60 to 64 bytes is two moves of 32 bytes, which overlap when it is shorter than 64; a longer one is moves of
 64, the last of which overlaps the one before. No call, no loop over bytes, one branch that a stream of equal packets
-predicts.
+predicts. A long one is the C library's: on one core, from cache, its call costs 300 bytes a fifth more than these moves,
+and saves 590 and 1500 bytes as much (it aligns its stores).
 """
 
-from wirespeed.jit import copy32, copy64, inline
+from wirespeed.jit import copy, copy32, copy64, inline
 
 SHORTEST: int = 32
 """Bytes of the shortest packet that may be copied so."""
+_LONG = 512
 
 
 @inline
 def copy_packet(to, source, length):  # type: ignore[no-untyped-def]
     """Copy ``length`` bytes, at least ``SHORTEST``."""
-    if length > 64:
+    if length > _LONG:
+        copy(to, source, length)
+    elif length > 64:
         last = length - 64
         at = 0
         while at < last:
