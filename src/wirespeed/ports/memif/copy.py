@@ -2,8 +2,8 @@
 
 A frame of 60 to 64 bytes is two moves of 32 bytes, which overlap when it is shorter than 64; a longer one is moves of
 64, the last of which overlaps the one before. No call, no loop over bytes, one branch that a stream of equal packets
-predicts. A long one is the C library's: on one core, from cache, its call costs 300 bytes a fifth more than these moves,
-and saves 590 and 1500 bytes as much (it aligns its stores).
+predicts. A long one is the C library's, which aligns its stores: on one core, from cache, 300 bytes take a fifth longer
+that way, 590 and 1500 bytes a fifth less.
 """
 
 from wirespeed.jit import copy, copy32, copy64, inline
@@ -16,9 +16,10 @@ _LONG = 512
 @inline
 def copy_packet(to, source, length):  # type: ignore[no-untyped-def]
     """Copy ``length`` bytes, at least ``SHORTEST``."""
-    if length > _LONG:
-        copy(to, source, length)
-    elif length > 64:
+    if length <= 64:
+        copy32(to, source)
+        copy32(to + length - 32, source + length - 32)
+    elif length <= _LONG:
         last = length - 64
         at = 0
         while at < last:
@@ -26,8 +27,7 @@ def copy_packet(to, source, length):  # type: ignore[no-untyped-def]
             at += 64
         copy64(to + last, source + last)
     else:
-        copy32(to, source)
-        copy32(to + length - 32, source + length - 32)
+        copy(to, source, length)
 
 
 __all__ = ["SHORTEST", "copy_packet"]
