@@ -11,6 +11,8 @@ import pytest
 AGREED: tuple[str, ...] = (
     # What this machine lacks
     "/shared",  # data beside the project, which a clone does not have
+    "needs a kernel with type information",
+    "needs a driver that tells XDP programs the hash",
     "pytricia",  # the peer of a test that needs those data
     "perf_event",  # counters that a container may not open
     "PMU",  # hardware counters that a virtual machine does not have

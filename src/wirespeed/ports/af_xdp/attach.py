@@ -4,15 +4,19 @@ The link is what keeps it: when its descriptor is closed, by us or because the p
 and packets go to the kernel as before. While no socket is entered in its map, it lets everything pass.
 """
 
+import contextlib
 import errno
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from wirespeed.errors import PortError
 from wirespeed.ports.af_xdp import bpf
 from wirespeed.ports.af_xdp import program as xdp_program
 from wirespeed.ports.af_xdp import rules as xdp_rules
+from wirespeed.ports.af_xdp.assembler import Assembler
+from wirespeed.ports.af_xdp.metadata import Wanted, write_metadata
 from wirespeed.ports.af_xdp.query import attached
 from wirespeed.ports.match import Match
 from wirespeed.ports.netdev import Netdev
@@ -32,13 +36,19 @@ class Attachment:
     Args:
         mode: native, generic, or auto for the first of them that works.
         queues: one more than the highest queue that gets a socket.
+        wanted: metadata to write in front of packets.
+
+    Attributes:
+        metadata: what of it is written; None: nothing.
 
     Raises:
         PortError: it is not possible: another program is attached, the driver cannot, it is not allowed.
     """
 
-    def __init__(self, spec: str, device: Netdev, matches: Sequence[Match], mode: str, queues: int) -> None:
-        self.spec, self.queues = spec, queues
+    def __init__(
+        self, spec: str, device: Netdev, matches: Sequence[Match], mode: str, queues: int, wanted: Wanted | None = None
+    ) -> None:
+        self.spec, self.queues, self.metadata, self._device = spec, queues, wanted, device
         self._fds: list[int] = []
         self._rules = -1
         self.mode = ""
@@ -46,11 +56,7 @@ class Attachment:
         try:
             self._sockets = self._keep(bpf.create_map(bpf.XSKMAP, 4, 4, max(queues, 1), "ws_sockets"))
             self._counters = self._keep(bpf.create_map(bpf.PER_CPU_ARRAY, 4, 8, 1, "ws_passed"))
-            code = xdp_program.make(matches, self._sockets, self._counters)
-            self.instructions = len(code) // 8
-            program = self._keep(bpf.load_xdp(code, NAME))
-            self.number = bpf.program_of(program).number
-            self._attach(program, device, mode)
+            self._attach(matches, device, mode)
         except OSError as error:
             self.close()
             if error.errno in (errno.EPERM, errno.EACCES) and "/" not in (error.strerror or ""):
@@ -64,8 +70,35 @@ class Attachment:
         self._fds.append(fd)
         return fd
 
-    def _attach(self, program: int, device: Netdev, mode: str) -> None:
+    def _load(self, make: Callable[[Callable[[Assembler], None] | None], bytes]) -> int:
+        """Load what ``make`` makes with metadata written before a packet is taken; returns the program's descriptor."""
+        wanted = self.metadata
+        code = make((lambda code: write_metadata(code, wanted)) if wanted else None)
+        self.instructions = len(code) // 8
+        if wanted and wanted.bound:
+            program = bpf.load_xdp(code, NAME, bpf.HAS_FRAGS | bpf.DEVICE_BOUND, self._device.index)
+        else:
+            program = bpf.load_xdp(code, NAME)
+        self.number = bpf.program_of(program).number
+        return program
+
+    def _load_for(self, matches: Sequence[Match], native: bool) -> int:
+        """Bound to the device, where that gives metadata and is possible."""
+
+        def make(before: Callable[[Assembler], None] | None) -> bytes:
+            return xdp_program.make(matches, self._sockets, self._counters, before)
+
+        if self.metadata and native:
+            self.metadata = replace(self.metadata, bound=True)
+            with contextlib.suppress(OSError):
+                return self._load(make)
+        if self.metadata:
+            self.metadata = replace(self.metadata, bound=False)
+        return self._load(make)
+
+    def _attach(self, matches: Sequence[Match], device: Netdev, mode: str) -> None:
         for flag in _MODES[mode]:
+            program = self._keep(self._load_for(matches, flag == bpf.NATIVE))
             try:
                 self._link = self._keep(bpf.attach_xdp(program, device.index, flag))
             except OSError as error:
@@ -100,6 +133,8 @@ class Attachment:
     ) -> None:
         """Put a program for these rules in the place of the one there is; no packet comes between the two.
 
+        In the interface's namespace.
+
         Args:
             slots: by a rule's number, where it counts.
             fresh: slots that begin at 0.
@@ -108,11 +143,10 @@ class Attachment:
             self._rules = self._keep(bpf.create_map(bpf.PER_CPU_ARRAY, 4, 16, xdp_rules.MOST, "ws_rules"))
         for slot in fresh:
             bpf.update(self._rules, slot, bytes(16 * bpf.possible_cpus()))
-        code = xdp_rules.make_rules(rules, otherwise, slots, self._sockets, self._counters, self._rules)
-        program = bpf.load_xdp(code, NAME)
+        maps = (self._sockets, self._counters, self._rules)
+        program = self._load(lambda before: xdp_rules.make_rules(rules, otherwise, slots, *maps, before))
         try:
             bpf.update_link(self._link, program)
-            self.number, self.instructions = bpf.program_of(program).number, len(code) // 8
         finally:
             os.close(program)  # the link holds it
 

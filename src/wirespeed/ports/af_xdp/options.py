@@ -27,6 +27,7 @@ class AfXdpOptions:
     busy_budget: int = option(64, "packets that it fetches at once (8 to 1024)")
     rx_ring: int = option(2048, f"packets that may wait (a power of two, 64 to {LARGEST_RING})")
     tx_ring: int = option(2048, f"packets that may be on their way out (a power of two, 64 to {LARGEST_RING})")
+    timestamps: bool = option(False, "give packets their time of receipt: the hardware's if it has one")
     promiscuous: bool = option(False, "receive what is for other stations too, as a bridge must")
 
 

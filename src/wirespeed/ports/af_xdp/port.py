@@ -19,6 +19,7 @@ from wirespeed.errors import PortError
 from wirespeed.jit.entry import entry
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
+from wirespeed.ports.af_xdp.metadata import Wanted
 from wirespeed.ports.af_xdp.options import AfXdpOptions, understand
 from wirespeed.ports.af_xdp.receive import receive, receive_burst
 from wirespeed.ports.af_xdp.rings import BATCH, TX_BYTES, Leg, RxQueue, TxQueue
@@ -113,8 +114,9 @@ class AfXdp(Port):
 
     def _open_session(self, device: Netdev) -> None:
         session = Session(
-            self.spec, self._pool, self.options, self._choice, self._queues, device, self._receives, self._sends
-        )
+            self.spec, self._pool, self.options, self._choice, self._queues, device, self._receives, self._sends,
+            self.wishes.rss_hash,
+        )  # fmt: skip
         try:
             session.lay_out(self._records)
             if self.options.promiscuous:
@@ -136,6 +138,8 @@ class AfXdp(Port):
             | (Offload.MULTI_BUFFER if session.segments else Offload.NONE)
             | (Offload.ZERO_COPY if session.zero_copy else Offload.NONE)
             | (Offload.RSS if len(self._queues) > 1 else Offload.NONE)
+            | (Offload.RX_TIMESTAMP if session.metadata and session.metadata.time else Offload.NONE)
+            | (Offload.RX_HASH if session.metadata and session.metadata.hashed else Offload.NONE)
         )
 
     def begin(self) -> None:
@@ -262,7 +266,8 @@ class AfXdp(Port):
         session = self._session
         if session is not None and session.attachment is not None:
             try:
-                session.attachment.carry_out(rules, otherwise, slots, fresh)
+                attachment = session.attachment
+                within(self.options.netns, lambda: attachment.carry_out(rules, otherwise, slots, fresh))
             except OSError as error:
                 raise PortError(f"port {self.spec!r}: the kernel refuses the rules: {error.strerror}") from None
 
@@ -301,6 +306,7 @@ class AfXdp(Port):
             found |= {
                 "mode": attached.mode + why,
                 "program": f"number {attached.number}, {attached.instructions} instructions",
+                "metadata": _metadata(attached.metadata),
                 "match": " | ".join(map(str, self._choice.matches)) or "everything",
             }
         return found
@@ -331,6 +337,13 @@ class AfXdp(Port):
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", "") or str(error)
             raise PortError(f"port {self.spec!r}: {self.options.interface} does not take {what}: {why}") from None
+
+
+def _metadata(written: Wanted | None) -> str:
+    if written is None:
+        return "none"
+    device = "the driver's, or else the clock's" if written.bound else "the clock's"
+    return " and ".join([f"time ({device})"] * written.time + ["RSS hash"] * written.hashed) or "none"
 
 
 def _promiscuous(index: int) -> socket.socket:

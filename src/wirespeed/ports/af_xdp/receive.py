@@ -15,17 +15,21 @@ from wirespeed.jit import (
     load64,
     load_acquire32,
     store8,
+    store32,
     store64,
     store_release32,
 )
 from wirespeed.jit.entry import enter4
 from wirespeed.jit.libc import recvfrom
-from wirespeed.mem.descriptor import CELL, CHAINED, CellHeader, cell_of, header_of
+from wirespeed.mem.buffer import describe_meta
+from wirespeed.mem.descriptor import CELL, CHAINED, CellHeader, address_of, cell_of, header_of
 from wirespeed.mem.pool_cache import Cache, take, taken
+from wirespeed.ports.af_xdp.metadata import HARDWARE, HASH, MARK, SIZE, SOFTWARE
 from wirespeed.ports.af_xdp.rings import BATCH, CONTINUED, DONT_WAIT, NEED_WAKEUP, Leg, RxQueue
 from wirespeed.ports.queue import count_burst
 
 _INDEX = 0xFFFF_FFFF
+_ALL = HARDWARE | HASH | SOFTWARE
 
 
 @inline
@@ -83,6 +87,8 @@ def _from_leg(queue, address, cache, vector, room):  # type: ignore[no-untyped-d
         leg.held -= used
         if got:
             count_burst(RxQueue(queue), got, total)
+            if leg.meta != 0:
+                _note_metadata(Cache(cache).cells, vector, got, leg.behind)
     missing = leg.target - leg.held
     if missing >= leg.few or (got == 0 and missing > 0):
         _fill(address, cache, missing)
@@ -112,6 +118,23 @@ def _fill(address, cache, missing):  # type: ignore[no-untyped-def]
             break
     if load32(leg.fill_flags) & NEED_WAKEUP:
         recvfrom(leg.fd, 0, 0, DONT_WAIT, 0, 0)
+
+
+@cold
+def _note_metadata(cells, vector, got, behind):  # type: ignore[no-untyped-def]
+    """Move what the program wrote in front of each packet into its header line (:mod:`.metadata`)."""
+    for i in range(got):
+        desc = load64(vector + (i << 3))
+        front = address_of(cells, desc) - SIZE
+        there = load32(front + 12)
+        if there & ~_ALL == MARK:
+            store32(front + 12, 0)
+            store64(vector + (i << 3), describe_meta(cells, desc))
+            line = CellHeader(header_of(cells, desc))
+            if there & (HARDWARE | SOFTWARE):
+                line.timestamp = load64(front) + (behind if there & SOFTWARE else 0)
+            if there & HASH:
+                line.rss_hash = load32(front + 8)
 
 
 @cold

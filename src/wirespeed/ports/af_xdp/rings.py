@@ -68,8 +68,9 @@ class Leg(View):
     held = le64(112, "cells that the kernel has to receive into")
     target = le64(120, "how many it should have")
     ledger = le64(128)
-    few = le64(144, "fewer missing ones are not worth a trip to the fill ring while packets come")
     meta = le64(136, "1: the program puts time and hash before each packet")
+    few = le64(144, "fewer missing ones are not worth a trip to the fill ring while packets come")
+    behind = le64(152, "nanoseconds from the program's clock to CLOCK_REALTIME")
     SIZE = 192
 
 

@@ -35,14 +35,16 @@ def expressible(rules: Sequence[Rule], otherwise: Action) -> bool:
 
 
 def make_rules(
-    rules: Sequence[Rule], otherwise: Action, slots: Mapping[int, int], sockets: int, passed: int, counters: int
-) -> bytes:
+    rules: Sequence[Rule], otherwise: Action, slots: Mapping[int, int], sockets: int, passed: int, counters: int,
+    before: Callable[[Assembler], None] | None = None,
+) -> bytes:  # fmt: skip
     """The program.
 
     Args:
         slots: by a rule's number, where it counts.
         sockets, passed, counters: descriptors of the XSKMAP, of the counter of what is left to the kernel, and of the
             rules' counters.
+        before: adds what is to be done with a packet that is taken; R6 is the context.
     """
     code = Assembler()
     ends: set[str] = set()
@@ -66,6 +68,8 @@ def make_rules(
         code.exit()
     if "take" in ends:
         code.label("take")
+        if before:
+            before(code)
         take_packet(code, sockets)
     if "leave" in ends:
         code.label("leave")

@@ -18,7 +18,9 @@ from wirespeed.mem.descriptor import CELL, HEADROOM, cell_of
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.pool_cache import Cache, get_shared
 from wirespeed.ports.af_xdp.attach import Attachment
+from wirespeed.ports.af_xdp.metadata import Wanted, behind
 from wirespeed.ports.af_xdp.options import AfXdpOptions, Choice
+from wirespeed.ports.af_xdp.query import FEATURE_HASH, metadata_of
 from wirespeed.ports.af_xdp.rings import HELD, MOST_SENT, Leg, TxQueue
 from wirespeed.ports.af_xdp.socket import Wish, Xsk
 from wirespeed.ports.af_xdp.transmit import give_back
@@ -83,13 +85,15 @@ def chosen(spec: str, device: Netdev, choice: Choice) -> tuple[int, ...]:
 class Session:
     """Open the sockets of ``queues`` in the calling thread's namespace; nothing arrives before :meth:`start`.
 
+    ``hashes``: packets are to have the driver's RSS hash, if it gives one.
+
     Raises:
         PortError: as the port's ``open``.
     """
 
     def __init__(
         self, spec: str, pool: Pool, options: AfXdpOptions, choice: Choice, queues: Sequence[int], device: Netdev,
-        receives: bool, sends: bool,
+        receives: bool, sends: bool, hashes: bool = False,
     ) -> None:  # fmt: skip
         self.spec, self.pool, self.device, self.queues = spec, pool, device, tuple(queues)
         self.attachment: Attachment | None = None
@@ -99,7 +103,11 @@ class Session:
         self._busy = int(options.busy_poll > 0)
         try:
             if receives:
-                self.attachment = Attachment(spec, device, choice.matches, options.mode, max(queues) + 1)
+                hash = hashes and bool(metadata_of(device.index) & FEATURE_HASH)
+                self.attachment = Attachment(
+                    spec, device, choice.matches, options.mode, max(queues) + 1,
+                    Wanted(options.timestamps, hash, False) if options.timestamps or hash else None,
+                )  # fmt: skip
             generic = self.attachment is not None and self.attachment.mode == "generic"
             wish = Wish(
                 rx_size=options.rx_ring if receives else 0, tx_size=options.tx_ring if sends else 0,
@@ -115,6 +123,11 @@ class Session:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def metadata(self) -> Wanted | None:
+        """What the program writes in front of packets."""
+        return self.attachment.metadata if self.attachment else None
 
     @property
     def zero_copy(self) -> bool:
@@ -135,17 +148,18 @@ class Session:
                 f"{room - _ETHERNET - _TAGS}"
             )
 
-    def lay_out(self, records: Records, meta: bool = False) -> None:
+    def lay_out(self, records: Records) -> None:
         """Write the sockets into the records, and give the kernel its first cells. Workers still leave them alone."""
         self._records = records
         size = self.pool.size
+        meta = self.metadata is not None
         target = max(64, min(self.sockets[0].fill.size, size // 4 // len(self.sockets)))
         for index, (made, address) in enumerate(zip(self.sockets, records.legs, strict=True)):
             os.dup2(made.fd, records.fds[index], inheritable=False)
             if made.rx.mapping:
                 leg = Leg(address)
                 leg.fd, leg.ledger, leg.target, leg.meta = records.fds[index], records.ledgers, target, int(meta)
-                leg.busy = self._busy
+                leg.busy, leg.behind = self._busy, behind() if meta else 0
                 leg.producer, leg.consumer = made.rx.producer, made.rx.consumer
                 leg.ring, leg.mask, leg.received = made.rx.entries, made.rx.size - 1, 0
                 leg.fill_producer, leg.fill_flags = made.fill.producer, made.fill.flags
