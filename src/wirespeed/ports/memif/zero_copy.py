@@ -11,9 +11,8 @@ peer writes into a slot is read once, for the packet's length and whether it goe
 Cells to receive into are given in batches, since giving costs a line per four slots. Cells that were sent come back
 when half of the ring is out, in bulk: the peer's index is a line that both cores want.
 
-A short packet is copied even so, into a buffer of the slot: its cell is free at once and taken again while it is warm.
-Cells that travel round a ring of 1024 are cold, and as they are 2048 bytes apart they share few sets of a cache; a
-copy of one or two lines costs less than that (docs/design/0015).
+A short packet is copied even so, into a buffer of the slot: its cell is free at once and taken again while it is warm,
+and 64 bytes went out faster that way (docs/design/0015, which also says what was not measured).
 """
 # mypy: no-warn-return-any
 
