@@ -62,6 +62,8 @@ class RouterApp:
         self.doors = {reason: port(f"host:{reason.value},size=256") for reason in Reason}
         self.ports = [port(each.spec) for each in self.config.ports]
         self.voices = [port(f"host:arp-{each.name},size=256") for each in self.config.ports]
+        for voice in self.voices:
+            voice.passive = True  # between captures, the last packet ends the router
         self._join()
 
     def _join(self) -> None:

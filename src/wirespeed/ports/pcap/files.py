@@ -19,7 +19,7 @@ from wirespeed.errors import CaptureError
 from wirespeed.ports.pcap.packing import Compressor, compressor, packing_named, without_packing
 
 _NO_LIMIT = 1 << 62
-_PIECE = 512 << 10  # bytes of one write: larger ones make ext4 look for huge pages, at half the speed or less
+_PIECE = 512 << 10  # bytes of one write: on ext4, 256 KiB and 1 MiB were twice as fast as 4 MiB
 _PACKED_PIECE = 1 << 20  # bytes to compress at once
 _FLUSH_S = 1.0  # a compressed file is complete up to a second ago
 _FOR_GOOD = (errno.EPIPE, errno.EBADF, errno.EIO, errno.ENODEV)

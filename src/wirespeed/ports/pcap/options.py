@@ -22,6 +22,7 @@ class PcapOptions:
     bits: int = option(0, "reading: replay so many bits a second on the wire: 10G is 10 Gb/s line rate")
     timestamps: bool = option(False, "reading: packets carry the time they were captured at")
     interfaces: bool = option(False, "reading pcapng: packets carry the number of their interface as flow mark")
+    to: str = option("", "reading: the file that is written with what is sent")
     memory: int = option(256 << 20, "reading, loop: the most bytes the packets may take in memory")
     format: str = option("", "writing: pcap or pcapng; by default as the name ends")
     nano: bool = option(False, "writing pcap: times in nanoseconds rather than microseconds; pcapng has them anyway")
@@ -54,13 +55,21 @@ def check(spec: str, options: PcapOptions) -> None:
         raise PortError(f"port {spec!r}: several queues are several interfaces, which need pcapng: format=pcapng")
 
 
-def check_direction(spec: str, options: PcapOptions, reading: bool) -> None:
-    """Options of the other direction are a misunderstanding.
+def check_direction(spec: str, options: PcapOptions, reads: bool, writes: bool) -> None:
+    """Options of a direction that is not used are a misunderstanding.
 
     Raises:
-        PortError: there is one.
+        PortError: there is one; or there is one file for both directions.
     """
-    names, direction = (_WRITING, "written") if reading else (_READING, "read")
+    if reads and writes:
+        if not options.to:
+            raise PortError(f"port {spec!r} is read and written in one graph: write to another file, to=FILE")
+        return
+    if options.to:
+        raise PortError(
+            f"port {spec!r}: to={options.to} is for a port that is read and written, this one is not both: leave it out"
+        )
+    names, direction = (_WRITING, "written") if reads else (_READING, "read")
     for field in fields(PcapOptions):
         if field.name in names and getattr(options, field.name) != field.default:
             raise PortError(
@@ -70,7 +79,8 @@ def check_direction(spec: str, options: PcapOptions, reading: bool) -> None:
 
 def recipe_of(options: PcapOptions) -> Recipe:
     """The options of writing."""
-    return Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
+    given = {field.name: getattr(options, field.name) for field in fields(Recipe)}
+    return Recipe(**given | {"path": options.to or options.path})
 
 
 __all__ = ["PcapOptions", "check", "check_direction", "recipe_of"]

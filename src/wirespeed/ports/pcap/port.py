@@ -5,12 +5,14 @@
 workers. They come as fast as they are asked for, or replayed: ``speed=1``, ``rate=1M``, ``bits=10G``
 (:mod:`pcap_pace`). ``pcap:out.pcap`` as a sink writes (``.pcapng``, ``.gz`` and ``.zst`` mean what they say) without
 ever holding a worker up: what the disk is too slow for is dropped and counted (:mod:`pcap_write`). Files are rotated
-by size and time (:mod:`pcap_files`).
+by size and time (:mod:`pcap_files`). ``pcap:in.pcap,to=out.pcap`` is both, as an interface of a router is.
 
 Received packets have no metadata unless ``timestamps=yes`` or ``interfaces=yes``: writing it to each header line costs
 a second cache line a packet. Packets that were cut to the snap length are delivered as captured. A file is read from a
 mapping (:mod:`pcap_input`), so memory does not depend on its size.
 """
+
+import os
 
 from wirespeed.errors import PortError
 from wirespeed.mem.pool import Pool
@@ -23,7 +25,7 @@ from wirespeed.ports.port import Port, PortStats
 
 
 class Pcap(Port):
-    """A capture file: read where the graph uses it as a source, written where as a sink."""
+    """A capture file: read where the graph uses it as a source, written where as a sink; or one for each."""
 
     Options = PcapOptions
     receive = staticmethod(call)
@@ -41,17 +43,23 @@ class Pcap(Port):
         self._stats: PortStats | None = None  # the last, once closed
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
-        if rx_queues and tx_queues:
-            raise PortError(f"port {self.spec!r} is read and written in one graph: write to another file")
-        check_direction(self.spec, self.options, bool(rx_queues))
+        options = self.options
+        check_direction(self.spec, options, bool(rx_queues), bool(tx_queues))
+        if options.to and os.path.exists(options.to) and os.path.exists(options.path):
+            if os.path.samefile(options.to, options.path):
+                raise PortError(f"port {self.spec!r}: what is sent would overwrite what is read: write to another file")
         self._stats, self._fault = None, ""  # a port may be opened again
         if rx_queues:
-            self._source = Source(self.spec, self.options, pool, rx_queues)
+            self._source = Source(self.spec, options, pool, rx_queues)
             self.arm, self.rx = self._source.arm, self._source.queues
-        elif tx_queues:
+        if tx_queues:
             names = [f"queue {number}" for number in range(tx_queues)] if tx_queues > 1 else [""]
             lanes = [(number, 0) for number in range(tx_queues)]
-            self._sink = Sink(recipe_of(self.options), names, lanes, self.events.say)
+            try:
+                self._sink = Sink(recipe_of(options), names, lanes, self.events.say)
+            except BaseException:
+                self.close()
+                raise
             self.tx = self._sink.queues
 
     def begin(self) -> None:
@@ -65,17 +73,17 @@ class Pcap(Port):
 
     def facts(self) -> dict[str, str]:
         """The format; of a file that is written also which one it is by now."""
-        if self._source is not None:
-            return self._source.facts
+        read = self._source.facts if self._source is not None else {}
         if self._sink is None:
-            return {}
+            return read
         recipe, files = self._sink.recipe, self._sink.files
-        return {
+        written = {
             "format": "pcapng" if recipe.pcapng else "pcap",
             "compression": files.packing or "none",
             "file": files.name,
             "buffer": f"{recipe.buffer >> 10} KiB for each queue",
         }
+        return read | {f"{name} written" if read else name: value for name, value in written.items()}
 
     def extended(self) -> dict[str, int]:
         """Files begun, and bytes that wait for the disk."""
@@ -84,8 +92,8 @@ class Pcap(Port):
         return {"files": self._sink.writer.files_written, "waiting_bytes": self._sink.writer.waiting}
 
     def fault(self) -> str:
-        if self._source is not None:
-            return self._source.fault()
+        if self._source is not None and (found := self._source.fault()):
+            return found
         if self._sink is not None:
             return self._sink.writer.failing
         return self._fault
@@ -97,7 +105,7 @@ class Pcap(Port):
     def close(self) -> None:
         self._fault = self.fault()
         if self._sink is not None:
-            self._fault = self._sink.finish()
+            self._fault = self._sink.finish() or self._fault
         if self._stats is None:
             self._stats = super().stats()
         self.rx, self.tx = [], []
