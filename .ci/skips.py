@@ -24,6 +24,8 @@ AGREED: tuple[str, ...] = (
     "nothing is compiled",
     "only looked at by the compiler",
     "interpreted",
+    "the kernel's part is played in Python",
+    "is put there by Python",
     "900,000 routes",
     "root may read everything",  # the runs here are root's
     # Examples that say why they do not run

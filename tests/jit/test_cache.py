@@ -94,3 +94,14 @@ def test_an_unwritable_cache_is_no_error(program, tmp_path):
     taken.write_text("")
     place = run(program, taken, TMPDIR=str(tmp_path))[0]
     assert Path(place).name.startswith("wirespeed-")
+
+
+@pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give its rights up")
+def test_a_process_that_may_not_write_compiles_all_the_same(tmp_path):
+    program = tmp_path / "program.py"
+    before = "import os\n@kernel\ndef warm(at):\n    return at + 1\nwarm(1)\n"  # the compiler's modules are loaded
+    without = "os.setgid(65534)\nos.setuid(65534)\nprint(work(0))\n"
+    program.write_text(PROGRAM.replace("work(0)\n", before + without, 1))
+    assert run(program, tmp_path / "cache")[0] == "0"
+    assert run(program, tmp_path / "cache")[0] == "0"

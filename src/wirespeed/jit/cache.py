@@ -8,6 +8,7 @@ them simply looks somewhere else. Old directories are removed, newest kept.
 This module must be imported before any decorator runs: Numba reads the directory when it decorates.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -80,6 +82,23 @@ def _prune(root: Path) -> None:
         if _used(stamp) > time.time() - _IN_USE_S:
             continue  # a program that runs may still write there
         shutil.rmtree(stamp.parent, ignore_errors=True)
+
+
+def forgive(kept: Any) -> None:
+    """Let a kernel's cache do without its directory: a process that gave its privileges up may not write there."""
+    load, save = kept.load_overload, kept.save_overload
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except OSError:
+            return None
+
+    def save_overload(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    kept.load_overload, kept.save_overload = load_overload, save_overload
 
 
 DIRECTORY: Path = _open()

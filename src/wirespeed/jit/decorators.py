@@ -31,7 +31,10 @@ _COMMON: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck":
 def kernel(function: F) -> F:
     """Compile ``function`` as an entry called from control code; cached on disk, releases the GIL."""
     assert _cache.DIRECTORY
-    return numba.njit(cache=True, **_COMMON)(function)  # type: ignore[no-any-return]
+    made = numba.njit(cache=True, **_COMMON)(function)
+    if COMPILED:
+        _cache.forgive(made._cache)
+    return made  # type: ignore[no-any-return]
 
 
 def inline(function: F) -> F:
