@@ -105,7 +105,7 @@ def _serve(
             if seconds is not None and now_s - begun >= seconds:
                 return
             if now_s >= next_s:
-                engine.refresh(say=turn % _SAYS == 0)  # asking devices how they are costs a millisecond each
+                engine.refresh(say=turn % _SAYS == 0)  # which asks each device how it is
                 if shown:
                     report = engine.report()
                     shown.update(_table(report, (report.packets - last.packets) / (now_s - next_s + _REFRESH_S)))

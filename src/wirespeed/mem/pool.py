@@ -22,8 +22,6 @@ processor's cache. A pool takes about 2,060 bytes a cell.
 """
 
 import ctypes
-import fcntl
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -55,12 +53,11 @@ from wirespeed.mem.pool_cache import (
     untake,
 )
 from wirespeed.mem.region import Region
-from wirespeed.mem.shared import Shared
+from wirespeed.mem.shared import Shared, hold_byte
 from wirespeed.sync.ring import LARGEST, SLOTS, RingView, format_ring, mc_dequeue, mp_enqueue
 
 _PAGE = 4096
 _CONTROL = "the control thread"
-_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
 
 
 @kernel
@@ -287,10 +284,8 @@ class Pool(Shared):
         """Make stacks that nobody uses ours: one for each worker and one for our control thread."""
         mine: list[int] = []
         for index in range(self.workers + 1, len(self._stacks)):
-            try:
-                fcntl.fcntl(self.region.fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, index, 1, 0))
-            except OSError:  # another guest's
-                continue
+            if not hold_byte(self.region.fd, index):
+                continue  # another guest's
             mine.append(self._stacks[index])
             if len(mine) == workers + 1:
                 break

@@ -17,11 +17,13 @@ The memory lives until its last user closes it: whoever has attached it goes on 
 """
 
 import ctypes
+import fcntl
 import importlib
 import operator
 import os
 import select
 import stat
+import struct
 import weakref
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -227,6 +229,19 @@ class Shared:
         self.close()
 
 
+def hold_byte(fd: int, at: int, hold: bool = True) -> bool:
+    """Lock byte ``at`` of a file for whoever opened ``fd``, or let it go; False if another has it (fcntl(2)).
+
+    The lock belongs to the open file, so the kernel takes it back when its last descriptor goes, however that happens.
+    """
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK if hold else fcntl.F_UNLCK, 0, at, 1, 0)  # struct flock
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def attach(name: str, pid: int | None = None, writable: bool = False) -> Any:
     """The object called ``name`` of a running process, whatever it is. Made by ``ws.attach()``.
 
@@ -268,4 +283,4 @@ def _detach(region: Attached, pidfd: int) -> None:
     os.close(pidfd)
 
 
-__all__ = ["Attached", "Shared", "attach", "class_of"]
+__all__ = ["Attached", "Shared", "attach", "class_of", "hold_byte"]

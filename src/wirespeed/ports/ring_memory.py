@@ -11,20 +11,17 @@ enough, and nobody blocks on it.
 """
 
 import contextlib
-import fcntl
 import os
 import stat
-import struct
 from typing import Self
 
 from wirespeed.errors import ArenaError
 from wirespeed.jit import View, le64
 from wirespeed.mem import directory
-from wirespeed.mem.shared import Shared
+from wirespeed.mem.shared import Shared, hold_byte
 from wirespeed.sync.ring import RingView, format_ring
 
 _RING = 128
-_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
 
 
 class Bell(View):
@@ -94,18 +91,11 @@ class PacketRing(Shared):
 
     def claim(self) -> bool:
         """Be the one that receives, until :meth:`unclaim` or the end of the process; False if another is."""
-        return self._lock(fcntl.F_WRLCK)
+        return hold_byte(self.region.fd, 0)
 
     def unclaim(self) -> None:
         """Let another receive."""
-        self._lock(fcntl.F_UNLCK)
-
-    def _lock(self, kind: int) -> bool:
-        try:
-            fcntl.fcntl(self.region.fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, 0, 0, 1, 0))
-        except OSError:
-            return False
-        return True
+        hold_byte(self.region.fd, 0, hold=False)
 
     def close(self) -> None:
         """Let go of memory and bell; a second call does nothing."""
