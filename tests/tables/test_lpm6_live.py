@@ -162,6 +162,35 @@ def test_readers_only_ever_see_legal_hops():
         assert (table.stats().node_bytes, table.stats().node_bytes_waiting) == (0, 0)
 
 
+class Late:
+    """Grace periods that are over when so many of them are asked for."""
+
+    def __init__(self, every):
+        self.every = every
+        self.actions = []
+
+    def defer(self, action):
+        self.actions.append(action)
+        if len(self.actions) == self.every:
+            self.synchronize()
+
+    def synchronize(self):
+        for action in self.actions:
+            action()
+        self.actions.clear()
+
+
+@pytest.mark.parametrize("every", range(1, 17))
+def test_room_that_comes_back_while_it_is_asked_for_is_used(every):
+    """The change that finds the table full hands over what it freed, and with that all that waited comes back."""
+    around = [f"2001:db8:7:{n:x}::/64" for n in range(9)]
+    with Lpm6(routes=100, memory=16384, reclaimer=Late(every)) as table:
+        for hop in range(every):
+            table.add_many(around, [hop] * len(around))
+            assert {table.lookup(prefix.removesuffix("/64") + "1") for prefix in around} == {hop}
+            table.delete_many(around)
+
+
 def test_a_stalled_reader_keeps_its_nodes():
     """The reader stops in the middle of a lookup: what it was led to must stay as it is, even if the table is full."""
     with Lpm6(routes=1000, memory=8192) as table, Region(4096, "test-lpm6", huge=False) as region:

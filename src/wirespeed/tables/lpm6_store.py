@@ -82,11 +82,11 @@ class Tries(Shared):
                 live = int(reclaimer is not None)
                 highs, lows, lengths, hops = places
                 done, code = change_many(self.address, table, self._bits, highs, lows, lengths, hops, done, count, live)
+                waits = reclaimer is not None and record.ring_head != record.ring_tail  # before defer: it may free all
                 if reclaimer is not None and record.ring_tail != self._deferred:
                     self._deferred = record.ring_tail
                     reclaimer.defer(lambda tail=self._deferred: self._reuse(tail))  # type: ignore[misc]
-                again = reclaimer is not None and record.ring_head != record.ring_tail and waited_at != done
-                if code not in (WAITING, FULL) or not again:
+                if code not in (WAITING, FULL) or not waits or waited_at == done:
                     return done, code
                 waited_at = done
                 assert reclaimer is not None
