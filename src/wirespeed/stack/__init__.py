@@ -1,0 +1,1 @@
+"""stack: where packets end: the host side of IP, one protocol a file."""
