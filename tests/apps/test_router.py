@@ -10,7 +10,7 @@ from scapy.packet import Raw
 
 from wirespeed.apps.router import build
 from wirespeed.control.config import parse
-from wirespeed.control.neighbours import TRIES
+from wirespeed.stack.neighbours import TRIES
 from wirespeed.engine.engine import Engine
 
 LEFT, RIGHT = "02:77:73:00:00:01", "02:00:00:00:00:02"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from wirespeed.control import frames
-from wirespeed.control.bucket import Bucket
+from wirespeed.stack import frames
+from wirespeed.stack.bucket import Bucket
 from wirespeed.control.forwarding import Forwarding
-from wirespeed.control.frames import Ipv4Packet
-from wirespeed.control.neighbours import Neighbour, Neighbours
+from wirespeed.stack.frames import Ipv4Packet
+from wirespeed.stack.neighbours import Neighbour, Neighbours
 from wirespeed.tables.adjacency import FORWARD, GLEAN
 from wirespeed.wire.arp import ARP_REPLY, ARP_REQUEST
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, MAC_GROUP_BIT
@@ -125,7 +125,7 @@ class RouterHost:
     # What the neighbour table asks for: Effects
 
     def solicit(self, neighbour: Neighbour) -> None:
-        """See :class:`~wirespeed.control.neighbours.Effects`."""
+        """See :class:`~wirespeed.stack.neighbours.Effects`."""
         interface = self.forwarding.interfaces[neighbour.port]
         ours = interface.own(neighbour.address)
         if ours is not None:
@@ -133,7 +133,7 @@ class RouterHost:
             self.stats.arp_requests += 1
 
     def reachable(self, neighbour: Neighbour, held: list[bytes]) -> bool:
-        """See :class:`~wirespeed.control.neighbours.Effects`."""
+        """See :class:`~wirespeed.stack.neighbours.Effects`."""
         if not self.forwarding.install(neighbour.address, neighbour.port, neighbour.mac):
             return False
         interface = self.forwarding.interfaces[neighbour.port]
@@ -142,7 +142,7 @@ class RouterHost:
         return True
 
     def gone(self, neighbour: Neighbour, held: list[bytes]) -> None:
-        """See :class:`~wirespeed.control.neighbours.Effects`."""
+        """See :class:`~wirespeed.stack.neighbours.Effects`."""
         self.forwarding.withdraw(neighbour.address, keep=neighbour.pinned)
         for data in held:
             packet = frames.parse_ipv4(data)

@@ -71,18 +71,21 @@ def build(plan: Plan, progress: Callable[[str], None] | None = None) -> Built:
 def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
     """Find the node that does not compile, and say why at the line of the node, or of the helper it calls."""
     timers = [state for state in emitted.captured.states.values() if isinstance(state, Timers)]
-    suspects: list[tuple[str, Callable[..., Any], Source, type[Local]]] = []
-    suspects += [(node.name, node.function, number_doors(node)[0], Packet) for node in plan.order]
-    suspects += [(f.__name__, f, plain(f, f.__name__), Timer) for each in timers for f in each.callbacks]
-    for name, function, source, subject in suspects:
-        reason, file, line = _try_alone(name, function, source, subject)
+    suspects: list[tuple[str, Callable[..., Any], Source, tuple[type[Local], ...]]] = []
+    for node in plan.order:
+        suspects.append((node.name, node.function, number_doors(node)[0], node.around.takes if node.around else (Packet,)))
+    suspects += [(f.__name__, f, plain(f, f.__name__), (Timer,)) for each in timers for f in each.callbacks]
+    for name, function, source, subjects in suspects:
+        reason, file, line = _try_alone(name, function, source, subjects)
         if reason:
             shown = linecache.getline(file, line).strip()
             return NodeError(f"{file}:{line}: {name} does not compile: {reason}\n    {shown}")
     return NodeError(f"the graph does not compile: {failure.reason}")
 
 
-def _try_alone(name: str, function: Callable[..., Any], source: Source, subject: type[Local]) -> tuple[str, str, int]:
+def _try_alone(
+    name: str, function: Callable[..., Any], source: Source, subjects: tuple[type[Local], ...]
+) -> tuple[str, str, int]:
     """Compile one node, or callback of timers, with the lines of the user's files; why it fails and where, if so."""
     captured = Captured()
     rename(source, function, name, "subject", captured)
@@ -94,7 +97,7 @@ def _try_alone(name: str, function: Callable[..., Any], source: Source, subject:
         exec(compile(ast.Module([origin.tree], []), origin.file, "exec"), scope)
     compiled: python_types.FunctionType = scope["subject"]
     views = [type(captured.states[name]).View for name in captured.needs["subject"]]
-    return explain(compiled, subject, views, {origin.file for origin in captured.trees.values()})
+    return explain(compiled, subjects, views, {origin.file for origin in captured.trees.values()})
 
 
 __all__ = ["Built", "build"]

@@ -273,7 +273,7 @@ def _meaning(value: Any, seen: set[int]) -> str:
     seen.add(id(value))
     if isinstance(value, type):
         parts = [f"{name}={field!r}" for name, field in getattr(value, "fields", {}).items()]
-        if issubclass(value, Header):
+        if issubclass(value, Header) and (value.FOUND or value.bindings):
             parts.append(value.finder_source())
         parts += [_meaning(member, seen) for member in vars(value).values()]
         parts += [_meaning(kind, seen) for kind in value.__mro__[1:]]

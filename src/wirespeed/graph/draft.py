@@ -72,7 +72,14 @@ class Draft:
         for index, node in enumerate(self.plan.order):
             name = f"n{index}_{''.join(c if c.isalnum() else '_' for c in node.name)}"
             source, used = number_doors(node)
-            rename(source, node.function, node.name, name, self.captured)
+            if node.around is None:
+                rename(source, node.function, node.name, name, self.captured)
+            else:
+                inner = self.captured.name_for(node.function, f"{name}_inside")
+                if inner not in self.captured.functions:  # one function may stand behind several nodes
+                    rename(source, node.function, node.name, inner, self.captured)
+                outer = node.around.make(node.function)
+                rename(plain(outer, node.name), outer, node.name, name, self.captured)
             self.names[node], self.used[node] = name, used
             if prefers_prefetch(node) and node.prefetch is not None:
                 self.prefetches[node] = f"{name}_prefetch"

@@ -16,14 +16,32 @@ the default output, the one that ``a >> b`` joins.
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 from wirespeed.errors import NodeError
+from wirespeed.jit import Local
 from wirespeed.ports.options import nearest
 from wirespeed.ports.wiring import Chain, Joinable
 
 DEFAULT: str = ""
 """The name of the default output."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands between the packet and a function that takes something else: a request and its reply, say.
+
+    Attributes:
+        make: given the function, gives the one of the packet that calls it. The function's answer is the number of its
+            door (0 the default one, then outputs, then drops), and so is that of what ``make`` gives.
+        takes: the classes of the function's arguments.
+        doors: those by which a packet may leave besides the ones that the function names.
+    """
+
+    make: Callable[[Callable[..., Any]], Callable[..., Any]]
+    takes: tuple[type[Local], ...]
+    doors: frozenset[str] = frozenset()
 
 
 class Node(Joinable):
@@ -34,6 +52,7 @@ class Node(Joinable):
         function: the Python function.
         outputs, drops: names of doors, as declared.
         prefetch: a function of the packet that asks for the memory ``function`` will read, or None.
+        around: None, or what makes ``function`` one of something else than a packet (:class:`Around`).
     """
 
     def __init__(
@@ -43,11 +62,13 @@ class Node(Joinable):
         drops: Sequence[str] = (),
         prefetch: Callable[..., Any] | None = None,
         name: str = "",
+        around: "Around | None" = None,
     ) -> None:
         self.function = function
         self.outputs = tuple(outputs)
         self.drops = tuple(drops)
         self.prefetch = prefetch
+        self.around = around
         self.name = name or function.__name__
         self.__doc__ = inspect.getdoc(function) or ""
         self.__name__ = self.name
@@ -61,7 +82,7 @@ class Node(Joinable):
             if doors.count(door) > 1:
                 raise NodeError(f"{self.where}: {self.name} declares the door {door!r} twice")
         parameters = list(inspect.signature(self.function).parameters)
-        if len(parameters) != 1:
+        if self.around is None and len(parameters) != 1:
             raise NodeError(
                 f"{self.where}: {self.name} takes {len(parameters)} arguments; a node takes the packet alone, "
                 "and what else it needs it takes from around its definition"
@@ -80,7 +101,7 @@ class Node(Joinable):
 
     def named(self, name: str) -> "Node":
         """The same node once more, under another name: each counts for itself and is joined for itself."""
-        return Node(self.function, self.outputs, self.drops, self.prefetch, name)
+        return Node(self.function, self.outputs, self.drops, self.prefetch, name, self.around)
 
     def __getitem__(self, door: str) -> Chain:
         """``node["dns"] >> port``: the chain that starts at this door."""
@@ -92,7 +113,14 @@ class Node(Joinable):
 
     def __call__(self, pkt: Any) -> Any:
         """Run the function on a packet, interpreted; returns the name of the door."""
-        return self.function(pkt)
+        if self.around is None:
+            return self.function(pkt)
+        doors: list[Any] = [None, *self.outputs, *self.drops]
+
+        def numbered(*given: Any) -> int:
+            return doors.index(self.function(*given))
+
+        return doors[self.around.make(numbered)(pkt)]
 
     def trace(self, packet: Any, port: int = 0) -> Any:
         """Run interpreted on one packet: bytes or a scapy packet. See :class:`wirespeed.graph.trace.Trace`."""

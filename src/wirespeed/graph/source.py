@@ -123,6 +123,8 @@ def number_doors(node: Node) -> tuple[Source, set[str]]:
     _strip_annotations(source.tree)
     transformer = _Doors(node, source)
     transformer.visit(source.tree)
+    if node.around is not None:
+        transformer.used |= node.around.doors
     if _falls_through(source.tree.body):
         transformer.used.add(DEFAULT)
         source.tree.body.append(ast.Return(ast.Constant(0)))

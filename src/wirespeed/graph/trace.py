@@ -78,7 +78,7 @@ def trace(node: Node, packet: Any, port: int = 0) -> Trace:
         parse_transport(pkt)
         fields.touched = []
         try:
-            returned = node.function(pkt)
+            returned = node(pkt)
         finally:
             touched, fields.touched = fields.touched, None
         door = DEFAULT if returned is None else returned

@@ -54,14 +54,14 @@ def compile_kernel(function: Any, words: int, progress: Callable[[str], None] | 
 
 
 def explain(
-    function: Any, packet: type[Local], views: Sequence[type[View]], files: Collection[str]
+    function: Any, subjects: Sequence[type[Local]], views: Sequence[type[View]], files: Collection[str]
 ) -> tuple[str, str, int]:
-    """Compile ``function(*views, packet)`` alone; why it fails, in which of ``files``, and the line.
+    """Compile ``function(*views, *subjects)`` alone; why it fails, in which of ``files``, and the line.
 
     The innermost place in one of ``files`` is blamed. An empty reason: it compiles.
     """
     dispatcher = numba.njit(**_COMMON)(function)
-    signature = (*(view_type(view, False) for view in views), packet.numba_type())
+    signature = (*(view_type(view, False) for view in views), *(subject.numba_type() for subject in subjects))
     try:
         dispatcher.compile(signature)
     except errors.NumbaError as error:

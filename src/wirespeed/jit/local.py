@@ -86,6 +86,11 @@ class Local:
         _make_constructor(cls)
 
     @classmethod
+    def finder_of(cls, header: Any) -> Any:
+        """The inline function that finds a header's view in such a record: ``record[header]``."""
+        return header.finder()
+
+    @classmethod
     def numba_type(cls) -> LocalType:
         """The Numba type of this record."""
         return cls._type
@@ -140,7 +145,7 @@ def _getitem(local: Any, key: Any) -> Any:
     cls = key.typing_key
     if not (isinstance(cls, type) and issubclass(cls, View)):
         return None
-    find = cls.finder()
+    find = local.cls.finder_of(cls)
 
     def locate(local: Any, key: Any) -> Any:
         return find(local)

@@ -68,6 +68,7 @@ class Header(View):
     FOUND: ClassVar[Found | None] = None
     bindings: ClassVar[tuple[Binding, ...]] = ()
     _find: ClassVar[tuple[str, Callable[..., Any]] | None] = None
+    _front: ClassVar[Callable[..., Any] | None] = None
     _fixed: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -79,7 +80,7 @@ class Header(View):
             cls.header_bytes = property(_constantly(size))  # type: ignore[attr-defined]
         cls.FOUND = own.get("FOUND")
         cls.bindings = ()
-        cls._find = None
+        cls._find = cls._front = None
         super().__init_subclass__(**options)
 
     @classmethod
@@ -122,6 +123,20 @@ class Header(View):
         if cls._find is None or cls._find[0] != source:
             cls._find = (source, _compile(cls, source))
         return cls._find[1]
+
+    @classmethod
+    def at_front(cls) -> Callable[..., Any]:
+        """The inline function ``find(record)`` that gives the front of ``record.payload`` as this header, absent when
+        the payload is shorter."""
+        if cls._front is None:
+            maybe, size = _maybe(cls), cls.SIZE
+
+            def find(record: Any) -> Any:
+                payload = record.payload
+                return maybe(payload.start if payload.length >= size else 0)
+
+            cls._front = inline(find)
+        return cls._front
 
     @classmethod
     def finder_source(cls) -> str:

@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP, IPOption_Router_Alert
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from wirespeed.control import frames
+from wirespeed.stack import frames
 
 OURS, THEIRS = 0x0200_0000_0001, 0x0200_0000_0002
 

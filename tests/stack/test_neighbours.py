@@ -2,7 +2,7 @@
 
 import pytest
 
-from wirespeed.control.neighbours import REACHABLE_S, RETRY_S, TRIES, Neighbours, State
+from wirespeed.stack.neighbours import REACHABLE_S, RETRY_S, TRIES, Neighbours, State
 
 A, B, C, D = 0x0A010002, 0x0A010003, 0x0A010004, 0x0A010005
 MAC, OTHER = 0x0200_0000_000A, 0x0200_0000_000B

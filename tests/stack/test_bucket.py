@@ -1,6 +1,6 @@
 """The token bucket, with time as an argument."""
 
-from wirespeed.control.bucket import Bucket
+from wirespeed.stack.bucket import Bucket
 
 
 def test_a_burst_then_the_rate():

@@ -1,0 +1,241 @@
+"""A service: datagrams answered by functions, on any port. ::
+
+    service = ws.Service("tap:ws0", address="10.7.0.1/24")
+
+    @service.udp(port=7)
+    def echo(request, reply):
+        reply.write(request.payload)
+
+    service.run()
+
+::
+
+    port ──▶ host_input ──▶ udp_input ──▶ udp_to_7 ──▶ ... ──▶ host:no-port
+               │ arp, icmp, other            ▼
+               ▼                            echo ──▶ ip_output ──▶ port
+        icmp_echo ──▶ ip_output                       │ resolve
+               ▼                                      ▼
+        control code (stack/host.py) ◀── host ports: one for each reason, so that no flood silences the others
+"""
+
+import dataclasses
+import ipaddress
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wirespeed.engine.engine import Engine
+from wirespeed.engine.report import Report
+from wirespeed.engine.run import Interruptible
+from wirespeed.errors import WirespeedError
+from wirespeed.graph.graph import Graph
+from wirespeed.ports.port import Port, port
+from wirespeed.stack.echo import icmp_echo
+from wirespeed.stack.host import Door, Host
+from wirespeed.stack.input import host_input, udp_input, udp_to
+from wirespeed.stack.interface import Interface, Route, Settings
+from wirespeed.stack.links import Links
+from wirespeed.stack.output import ip_output
+from wirespeed.stack.udp import udp_handler
+from wirespeed.wire.ethernet import mac_address
+
+_OWN_MAC = 0x0277_7300_0001  # locally administered, for ports that have no address of their own
+_TICK_S = 0.1
+_REFRESH_S = 0.2
+_QUEUE = 256
+
+
+class ServiceError(WirespeedError):
+    """A service that cannot be: a port taken twice, an address that is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Handler:
+    function: Callable[..., Any]
+    port: int
+    drops: tuple[str, ...]
+
+
+class Service:
+    """A host on a port, and what it answers.
+
+    Args:
+        spec: the port, as text or as made by :func:`wirespeed.port`.
+        address: own address or addresses with their prefix, ``"10.7.0.1/24"``, ``"2001:db8::1/64"``.
+        gateway: where packets beyond those prefixes go, one for each IP version.
+        local: prefixes of which every address is answered for (IPv4), beside ``address``.
+        neighbours: Ethernet addresses of neighbours that are not to be asked for, by IP address.
+        mac: own Ethernet address; the port's, or one of our own, unless given.
+        vlan: tag that packets carry.
+        icmp_per_second: limit of ICMP errors.
+        neighbours_limit: neighbours of each IP version that are known at once.
+
+    Raises:
+        ServiceError: what was given cannot be.
+    """
+
+    def __init__(
+        self,
+        spec: str | Port,
+        address: str | Sequence[str] = (),
+        *,
+        gateway: str | Sequence[str] = (),
+        local: str | Sequence[str] = (),
+        neighbours: Mapping[str, str] | None = None,
+        mac: str | None = None,
+        vlan: int | None = None,
+        icmp_per_second: int = 1000,
+        neighbours_limit: int = 1024,
+    ) -> None:
+        self.port = port(spec) if isinstance(spec, str) else spec
+        self._mac = _parsed("Ethernet address", mac_address, mac) if mac else 0
+        addresses = tuple(_parsed("address", ipaddress.ip_interface, each) for each in _listed(address))
+        gateways = [_parsed("gateway", ipaddress.ip_address, each) for each in _listed(gateway)]
+        self.settings = Settings(
+            mac=self._mac,
+            addresses=addresses,
+            local=tuple(_parsed("prefix", ipaddress.IPv4Network, each) for each in _listed(local)),
+            routes=tuple(_default_route(each, addresses) for each in gateways),
+            vlan=vlan,
+        )
+        self.interface = Interface(self.settings)
+        self.links = Links(neighbours_limit)
+        self._pinned = {
+            _parsed("neighbour", ipaddress.ip_address, ip): _parsed("Ethernet address", mac_address, at)
+            for ip, at in (neighbours or {}).items()
+        }
+        self._limits = (neighbours_limit, icmp_per_second)
+        self._handlers: list[_Handler] = []
+        self._doors: dict[Door, Any] = {}
+        self.host: Host | None = None
+        self.engine: Engine | None = None
+
+    def udp(self, port: int, *, drops: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Answer datagrams to ``port`` with the function below, ``function(request, reply)``.
+
+        Args:
+            port: UDP port, 1 to 65535.
+            drops: names of reasons that the function may return, to drop a request.
+
+        Raises:
+            ServiceError: the port is out of range, or taken.
+        """
+        if not 1 <= port <= 65535:
+            raise ServiceError(f"UDP port {port} must be 1 to 65535")
+        taken = next((each for each in self._handlers if each.port == port), None)
+        if taken is not None:
+            raise ServiceError(f"UDP port {port} is taken by {taken.function.__name__}: choose another")
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._handlers.append(_Handler(function, port, tuple(drops)))
+            return function
+
+        return declare
+
+    # The graph ------------------------------------------------------------------------------------------------
+
+    def build(self) -> Graph:
+        """The graph of this service; nothing is opened yet."""
+        graph, entry, output = Graph(), host_input(self.interface), ip_output(self.interface, self.links)
+        ping = icmp_echo(self.interface)
+        self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in Door}
+        for door in self._doors.values():
+            door.passive = True
+        graph.add(self.port >> entry >> udp_input)
+        at: Any = udp_input
+        for handler in self._handlers:
+            choose = udp_to(handler.port)
+            graph.add(at >> choose)
+            answer = udp_handler(handler.function, self.interface, handler.drops)
+            graph.add(choose["here"] >> answer >> output)
+            at = choose
+        graph.add(at >> self._doors[Door.NO_PORT])
+        graph.add(entry["icmp"] >> ping >> output)
+        graph.add(entry["icmp6"] >> ping)
+        graph.add(ping["other"] >> self._doors[Door.ICMP])
+        graph.add(entry["arp"] >> self._doors[Door.ARP])
+        graph.add(entry["other"] >> self._doors[Door.OTHER])
+        graph.add(entry["fragment"] >> self._doors[Door.OTHER])
+        graph.add(output["resolve"] >> self._doors[Door.RESOLVE])
+        graph.add(output >> self.port)
+        graph.add(self._doors[Door.ARP] >> self.port)  # what control code sends
+        return graph
+
+    def start(self, workers: int = 1, **options: Any) -> Engine:
+        """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
+        engine = Engine(self.build(), workers, **options)
+        own = 0 if self.port.kind == "tap" else self.port.mac  # a TAP's own address is that of the host beyond it
+        self.interface.set(dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC))
+        voice = self._doors[Door.ARP]
+        limit, per_second = self._limits
+        self.host = Host(self.interface, self.links, voice.send, limit, icmp_per_second=per_second)
+        for address, mac in self._pinned.items():
+            self.host.pin(int(address), address.version, mac)
+        self._poller = select.poll()
+        self._by_descriptor = {door.fileno(): reason for reason, door in self._doors.items()}
+        for descriptor, reason in self._by_descriptor.items():
+            self._poller.register(descriptor, select.POLLIN)
+            self._doors[reason].poll()  # compiled now, not when somebody waits for an answer
+        self._tick_s = self._refresh_s = 0.0
+        engine.start()
+        self.engine = engine
+        self.host.announce()
+        return engine
+
+    def poll(self, timeout_s: float = _TICK_S) -> None:
+        """Deal with what came for control code, or wait for it at most ``timeout_s``; let time pass."""
+        assert self.host is not None and self.engine is not None
+        wait_s = min(timeout_s, max(self._tick_s - time.monotonic(), 0.0))
+        ready = self._poller.poll(wait_s * 1000)
+        now_s = time.monotonic()
+        for descriptor, _ in ready:
+            reason = self._by_descriptor[descriptor]
+            for received in self._doors[reason].poll():
+                self.host.take(reason, received.data, now_s)
+        if now_s >= self._tick_s:
+            self._tick_s = now_s + _TICK_S
+            self.host.tick(now_s)
+        if now_s >= self._refresh_s:
+            self._refresh_s = now_s + _REFRESH_S
+            self.engine.refresh()
+
+    def stop(self) -> Report:
+        """Close the port; the final counters."""
+        assert self.engine is not None
+        return self.engine.stop()
+
+    def run(self, workers: int | None = None, seconds: float | None = None, **options: Any) -> Report:
+        """Answer until SIGINT or SIGTERM comes, ``seconds`` pass, or the port's input ends."""
+        with Interruptible() as signals:
+            engine = self.start(workers or 1, **options)
+            end_s = None if seconds is None else time.monotonic() + seconds
+            try:
+                while not signals.event.is_set() and not engine.ended:
+                    left_s = _TICK_S if end_s is None else end_s - time.monotonic()
+                    if left_s <= 0:
+                        break
+                    self.poll(left_s)
+            finally:
+                report = self.stop()
+        return dataclasses.replace(report, interrupted=signals.event.is_set())
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _parsed(what: str, read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ServiceError(f"{text!r} is no {what}: {error}") from None
+
+
+def _default_route(gateway: Any, addresses: tuple[Any, ...]) -> Route:
+    if not any(gateway in each.network for each in addresses):
+        raise ServiceError(f"gateway {gateway} is in none of {', '.join(str(each.network) for each in addresses)}")
+    return Route(ipaddress.ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0"), gateway)
+
+
+__all__ = ["Service", "ServiceError"]

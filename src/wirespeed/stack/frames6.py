@@ -1,0 +1,130 @@
+"""Packets that a host itself sends, as bytes: IPv6, ICMPv6 and neighbour discovery (RFC 8200, 4443, 4861).
+
+As in :mod:`wirespeed.stack.frames`: a few a second, in plain Python, and every reader gives None for what is not whole.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from wirespeed.stack.frames import DEFAULT_TTL, checksum
+from wirespeed.wire.icmp import ICMP6_NEIGHBOUR_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION
+from wirespeed.wire.ipv4 import PROTOCOL_ICMP6
+
+QUOTED_BYTES6: int = 1280
+"""The longest ICMPv6 error: the least MTU there is (RFC 4443 section 2.4 (c))."""
+ND_HOPS: int = 255
+"""Of neighbour discovery: who is further away cannot send it (RFC 4861 section 3.1)."""
+
+_IPV6 = struct.Struct("!IHBB16s16s")
+_OPTION_SOURCE, _OPTION_TARGET = 1, 2
+_ROUTER, _SOLICITED, _OVERRIDE = 0x80, 0x40, 0x20
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6Packet:
+    """An IPv6 packet that is whole and has no extension headers; addresses are integers."""
+
+    data: bytes
+    hop_limit: int
+    protocol: int
+    source: int
+    destination: int
+
+    @property
+    def payload(self) -> bytes:
+        """What follows the header."""
+        return self.data[40:]
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A neighbour solicitation or advertisement that is valid. ``mac`` is 0 where the option is missing."""
+
+    kind: int
+    target: int
+    mac: int
+    solicited: bool
+    override: bool
+
+
+def parse_ipv6(data: bytes) -> Ipv6Packet | None:
+    """An IPv6 packet from its first byte on; None if it is not whole."""
+    if len(data) < _IPV6.size or data[0] >> 4 != 6:
+        return None
+    _, length, protocol, hops, source, destination = _IPV6.unpack_from(data)
+    if 40 + length > len(data):
+        return None
+    return Ipv6Packet(data[: 40 + length], hops, protocol, int.from_bytes(source), int.from_bytes(destination))
+
+
+def ipv6(source: int, destination: int, protocol: int, payload: bytes, hops: int = DEFAULT_TTL) -> bytes:
+    """An IPv6 packet of our own."""
+    header = _IPV6.pack(6 << 28, len(payload), protocol, hops, source.to_bytes(16), destination.to_bytes(16))
+    return header + payload
+
+
+def pseudo_checksum(source: int, destination: int, protocol: int, payload: bytes) -> int:
+    """The checksum of a transport packet with its pseudo header (RFC 8200 section 8.1); 0 over one that is sound."""
+    head = source.to_bytes(16) + destination.to_bytes(16) + struct.pack("!II", len(payload), protocol)
+    return checksum(head + payload)
+
+
+def icmp6(source: int, destination: int, kind: int, code: int, body: bytes, hops: int = DEFAULT_TTL) -> bytes:
+    """An IPv6 packet with an ICMPv6 message; ``body`` is what follows the checksum."""
+    bare = bytes((kind, code, 0, 0)) + body
+    found = pseudo_checksum(source, destination, PROTOCOL_ICMP6, bare)
+    return ipv6(source, destination, PROTOCOL_ICMP6, bare[:2] + found.to_bytes(2) + bare[4:], hops)
+
+
+def icmp6_error(source: int, kind: int, code: int, rest: int, about: Ipv6Packet) -> bytes:
+    """The packet that tells the sender of ``about`` what became of it."""
+    body = rest.to_bytes(4) + about.data[: QUOTED_BYTES6 - 48]
+    return icmp6(source, about.source, kind, code, body)
+
+
+def solicitation(source: int, destination: int, target: int, our_mac: int) -> bytes:
+    """Who has ``target``? RFC 4861 section 4.3; a source of 0 asks whether anybody has it (RFC 4862)."""
+    option = bytes((_OPTION_SOURCE, 1)) + our_mac.to_bytes(6) if source else b""
+    body = bytes(4) + target.to_bytes(16) + option
+    return icmp6(source, destination, ICMP6_NEIGHBOUR_SOLICITATION, 0, body, ND_HOPS)
+
+
+def advertisement(source: int, destination: int, target: int, our_mac: int, solicited: bool) -> bytes:
+    """``target`` is at ``our_mac``: RFC 4861 section 4.4."""
+    flags = _OVERRIDE | (_SOLICITED if solicited else 0)
+    body = bytes((flags, 0, 0, 0)) + target.to_bytes(16) + bytes((_OPTION_TARGET, 1)) + our_mac.to_bytes(6)
+    return icmp6(source, destination, ICMP6_NEIGHBOUR_ADVERTISEMENT, 0, body, ND_HOPS)
+
+
+def read_discovery(packet: Ipv6Packet) -> Discovery | None:
+    """What a packet says, if it passes the checks of RFC 4861 sections 7.1.1 and 7.1.2; else None."""
+    body = packet.payload
+    if packet.protocol != PROTOCOL_ICMP6 or packet.hop_limit != ND_HOPS or len(body) < 24 or body[1] != 0:
+        return None
+    kind = body[0]
+    if kind not in (ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT):
+        return None
+    if pseudo_checksum(packet.source, packet.destination, PROTOCOL_ICMP6, body) != 0:
+        return None
+    target = int.from_bytes(body[8:24])
+    wanted = _OPTION_SOURCE if kind == ICMP6_NEIGHBOUR_SOLICITATION else _OPTION_TARGET
+    mac, at = 0, 24
+    while at < len(body):
+        size = body[at + 1] * 8 if at + 2 <= len(body) else 0
+        if size == 0 or at + size > len(body):
+            return None
+        if body[at] == wanted and size == 8:
+            mac = int.from_bytes(body[at + 2 : at + 8])
+        at += size
+    if target >> 120 == 0xFF or (kind == ICMP6_NEIGHBOUR_SOLICITATION and packet.source == 0 and mac):
+        return None
+    flags = body[4] if kind == ICMP6_NEIGHBOUR_ADVERTISEMENT else 0
+    if flags & _SOLICITED and packet.destination >> 120 == 0xFF:
+        return None
+    return Discovery(kind, target, mac, bool(flags & _SOLICITED), bool(flags & _OVERRIDE))
+
+
+__all__ = [
+    "Discovery", "Ipv6Packet", "advertisement", "icmp6", "icmp6_error", "ipv6", "parse_ipv6", "pseudo_checksum",
+    "read_discovery", "solicitation",
+]  # fmt: skip

@@ -1,0 +1,337 @@
+"""The host's own voice: ARP and neighbour discovery, what is unreachable, and packets that wait for a neighbour.
+
+What the packet path does not decide reaches this code by the door it left the graph by (:class:`Door`); what it sends
+goes out as complete frames through :attr:`Host.send`. Plain Python, a packet at a time, with time as an argument: the
+graph has bounded the queues before it, and errors are limited in rate (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv6Address
+
+from wirespeed.stack import frames, frames6
+from wirespeed.stack.bucket import Bucket
+from wirespeed.stack.frames import ETHERNET_BYTES, Ipv4Packet
+from wirespeed.stack.frames6 import Ipv6Packet
+from wirespeed.stack.interface import NO_ROUTE, Interface, solicited_node
+from wirespeed.stack.links import Links
+from wirespeed.stack.neighbours import Neighbour, Neighbours
+from wirespeed.wire.arp import ARP_REPLY, ARP_REQUEST
+from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, MAC_GROUP_BIT
+from wirespeed.wire.icmp import (
+    ICMP6_NEIGHBOUR_ADVERTISEMENT,
+    ICMP6_NEIGHBOUR_SOLICITATION,
+    ICMP6_PARAMETER_PROBLEM,
+    ICMP6_UNREACHABLE,
+    ICMP6_UNREACHABLE_PORT,
+    ICMP_UNREACHABLE,
+    ICMP_UNREACHABLE_PORT,
+    ICMP_UNREACHABLE_PROTOCOL,
+)
+from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP
+
+_UNKNOWN_NEXT_HEADER = 1
+_IPV6_NEXT_HEADER = 6  # where that field is, for the pointer of a parameter problem
+_WORD = (1 << 64) - 1
+
+
+class Door(Enum):
+    """Why a packet left the graph for the host's control code."""
+
+    ARP = "arp"
+    RESOLVE = "resolve"
+    """A packet of ours, complete but for the Ethernet addresses."""
+    ICMP = "icmp"
+    """ICMP and ICMPv6 that the packet path did not answer."""
+    OTHER = "other"
+    """Another transport."""
+    NO_PORT = "no-port"
+    """UDP that nobody listens for."""
+
+
+@dataclass(slots=True)
+class HostStats:
+    """What the host said and heard, since the start."""
+
+    arp_replies: int = 0
+    arp_requests: int = 0
+    advertisements: int = 0
+    solicitations: int = 0
+    icmp_errors: int = 0
+    conflicts: int = 0
+    ignored: int = 0
+    """Packets that call for nothing, or cannot be believed."""
+
+
+class _Four:
+    """What the ARP table asks for (:class:`~wirespeed.stack.neighbours.Effects`)."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+
+    def solicit(self, neighbour: Neighbour) -> None:
+        host = self.host
+        host.stats.arp_requests += 1
+        ours = host.source4(neighbour.address)
+        host.send_frame(frames.arp_request(host.interface.mac, ours, neighbour.address, neighbour.mac))
+
+    def reachable(self, neighbour: Neighbour, held: list[bytes]) -> bool:
+        self.host.links.install(neighbour.address, 4, neighbour.mac)
+        for data in held:
+            self.host.send_frame(frames.ethernet(neighbour.mac, self.host.interface.mac, ETHERTYPE_IPV4, data))
+        return True
+
+    def gone(self, neighbour: Neighbour, held: list[bytes]) -> None:
+        self.host.links.withdraw(neighbour.address, 4)
+
+
+class _Six:
+    """The same for neighbour discovery."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+
+    def solicit(self, neighbour: Neighbour) -> None:
+        host, target = self.host, neighbour.address
+        host.stats.solicitations += 1
+        group = int(solicited_node(IPv6Address(target)))
+        destination = target if neighbour.mac else group
+        packet = frames6.solicitation(host.source6(target), destination, target, host.interface.mac)
+        host.send_frame(frames.ethernet(neighbour.mac or group_mac(group), host.interface.mac, ETHERTYPE_IPV6, packet))
+
+    def reachable(self, neighbour: Neighbour, held: list[bytes]) -> bool:
+        self.host.links.install(neighbour.address, 6, neighbour.mac)
+        for data in held:
+            self.host.send_frame(frames.ethernet(neighbour.mac, self.host.interface.mac, ETHERTYPE_IPV6, data))
+        return True
+
+    def gone(self, neighbour: Neighbour, held: list[bytes]) -> None:
+        self.host.links.withdraw(neighbour.address, 6)
+
+
+def group_mac(group: int) -> int:
+    """The Ethernet address that an IPv6 group is sent to, RFC 2464 section 7."""
+    return 0x3333_0000_0000 | group & 0xFFFF_FFFF
+
+
+class Host:
+    """One interface's control code.
+
+    Args:
+        interface: our addresses and routes.
+        links: the tables of neighbours that workers read.
+        send: puts a frame on the wire.
+        limit, held: of the neighbour tables: neighbours at once, packets that wait for one.
+        icmp_per_second: ICMP errors of both versions together; at most 50 at once.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        links: Links,
+        send: Callable[[bytes], object],
+        limit: int = 1024,
+        held: int = 16,
+        icmp_per_second: int = 1000,
+    ) -> None:
+        self.interface = interface
+        self.links = links
+        self.send = send
+        self.four = Neighbours(_Four(self), limit, held)
+        self.six = Neighbours(_Six(self), limit, held)
+        self.errors = Bucket(icmp_per_second, min(50, icmp_per_second))
+        self.stats = HostStats()
+        self._now_s = 0.0
+
+    def tick(self, now_s: float) -> None:
+        """Let time pass for the neighbour tables; several times a second."""
+        self._now_s = now_s
+        self.four.tick(now_s)
+        self.six.tick(now_s)
+
+    def announce(self) -> None:
+        """Tell everybody our addresses, in case they remember others (RFC 5227 section 3, RFC 4861 section 7.2.6)."""
+        mac = self.interface.mac
+        for own in self.interface.settings.addresses:
+            address = int(own.ip)
+            if own.version == 4:
+                self.send_frame(frames.arp_request(mac, address, address))
+            else:
+                everybody = 0xFF02 << 112 | 1
+                packet = frames6.advertisement(address, everybody, address, mac, solicited=False)
+                self.send_frame(frames.ethernet(group_mac(everybody), mac, ETHERTYPE_IPV6, packet))
+
+    def pin(self, address: int, version: int, mac: int) -> None:
+        """This neighbour is at ``mac``, whatever anybody says."""
+        (self.four if version == 4 else self.six).pin(address, 0, mac)
+        self.links.install(address, version, mac)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a frame, with the interface's tag if it has one."""
+        vlan = self.interface.vlan
+        self.send(frame if vlan < 0 else frame[:12] + ETHERTYPE_VLAN.to_bytes(2) + vlan.to_bytes(2) + frame[12:])
+
+    # What comes in --------------------------------------------------------------------------------------------
+
+    def take(self, door: Door, frame: bytes, now_s: float) -> None:
+        """A frame left the graph by ``door``."""
+        self._now_s = now_s
+        if frame[12:14] == ETHERTYPE_VLAN.to_bytes(2):
+            frame = frame[:12] + frame[16:]
+        if door is Door.ARP:
+            self._arp(frame)
+            return
+        data = frame[ETHERNET_BYTES:]
+        if data[:1] and data[0] >> 4 == 6:
+            packet6 = frames6.parse_ipv6(data)
+            if packet6 is None:
+                self.stats.ignored += 1
+            elif door is Door.RESOLVE:
+                self.output6(packet6)
+            else:
+                self._six(door, packet6, frame)
+            return
+        packet = frames.parse_ipv4(data)
+        if packet is None:
+            self.stats.ignored += 1
+        elif door is Door.RESOLVE:
+            self.output4(packet)
+        elif door is Door.NO_PORT:
+            self._error4(packet, frame, ICMP_UNREACHABLE_PORT)
+        elif door is Door.OTHER and packet.protocol != PROTOCOL_IGMP:
+            self._error4(packet, frame, ICMP_UNREACHABLE_PROTOCOL)
+        else:
+            self.stats.ignored += 1
+
+    def _arp(self, frame: bytes) -> None:
+        """RFC 826, "Packet reception"."""
+        packet = frames.read_arp(frame)
+        if packet is None or packet.sender_mac & MAC_GROUP_BIT or not packet.sender_mac:
+            self.stats.ignored += 1
+            return
+        interface = self.interface
+        ours = bool(interface.owns4(packet.target))
+        asked = ours and packet.operation == ARP_REQUEST
+        if interface.owns4(packet.sender):
+            self.stats.conflicts += packet.sender_mac != interface.mac
+        elif packet.sender and interface.route4(packet.sender) == packet.sender:
+            self.four.heard(packet.sender, 0, packet.sender_mac, self._now_s, create=asked)
+        elif packet.sender:  # a sender of 0 asks whether an address is free (RFC 5227): answered, not learned
+            self.stats.ignored += 1
+            return
+        if asked:
+            self.send_frame(frames.arp_reply(packet, interface.mac))
+            self.stats.arp_replies += 1
+        elif packet.operation not in (ARP_REQUEST, ARP_REPLY):
+            self.stats.ignored += 1
+
+    def _six(self, door: Door, packet: Ipv6Packet, frame: bytes) -> None:
+        if door is Door.NO_PORT:
+            self._error6(packet, frame, ICMP6_UNREACHABLE, ICMP6_UNREACHABLE_PORT, 0)
+        elif door is Door.OTHER:
+            self._error6(packet, frame, ICMP6_PARAMETER_PROBLEM, _UNKNOWN_NEXT_HEADER, _IPV6_NEXT_HEADER)
+        else:
+            self._discovery(packet)
+
+    def _discovery(self, packet: Ipv6Packet) -> None:
+        """RFC 4861 section 7.2.3 and 7.2.5."""
+        found = frames6.read_discovery(packet)
+        if found is None or found.mac & MAC_GROUP_BIT:
+            self.stats.ignored += 1
+            return
+        interface, mac = self.interface, self.interface.mac
+        if found.kind == ICMP6_NEIGHBOUR_ADVERTISEMENT:
+            if self._owns6(found.target):
+                self.stats.conflicts += 1
+            elif found.mac:
+                self.six.heard(found.target, 0, found.mac, self._now_s, create=False)
+            return
+        assert found.kind == ICMP6_NEIGHBOUR_SOLICITATION
+        if not self._owns6(found.target):
+            self.stats.ignored += 1
+            return
+        self.stats.advertisements += 1
+        if packet.source == 0:  # somebody wants to take our address
+            everybody = 0xFF02 << 112 | 1
+            answer = frames6.advertisement(found.target, everybody, found.target, mac, solicited=False)
+            self.send_frame(frames.ethernet(group_mac(everybody), interface.mac, ETHERTYPE_IPV6, answer))
+            return
+        if found.mac and self._linked6(packet.source):
+            self.six.heard(packet.source, 0, found.mac, self._now_s, create=True)
+        answer = frames6.advertisement(found.target, packet.source, found.target, mac, solicited=True)
+        sent = frames6.parse_ipv6(answer)
+        assert sent is not None
+        self.output6(sent)
+
+    def _owns6(self, address: int) -> bool:
+        return bool(self.interface.owns6(*_pair(address)))
+
+    def _linked6(self, address: int) -> bool:
+        pair = _pair(address)
+        return self.interface.route6(*pair) == pair
+
+    # What goes out --------------------------------------------------------------------------------------------
+
+    def source4(self, towards: int) -> int:
+        """Which of our addresses speaks to a neighbour: that of its prefix, else the first."""
+        own = self.interface.settings.of(4)
+        for each in own:
+            if towards & int(each.network.netmask) == int(each.network.network_address):
+                return int(each.ip)
+        return int(own[0].ip) if own else 0
+
+    def source6(self, towards: int) -> int:
+        """The same for IPv6."""
+        own = self.interface.settings.of(6)
+        for each in own:
+            if towards & int(each.network.netmask) == int(each.network.network_address):
+                return int(each.ip)
+        return int(own[0].ip) if own else 0
+
+    def output4(self, packet: Ipv4Packet) -> None:
+        """Send a packet of ours when its neighbour's address is known."""
+        hop = self.interface.route4(packet.destination)
+        if hop == NO_ROUTE or self.four.resolve(hop, 0, packet.data, self._now_s) is None:
+            self.stats.ignored += hop == NO_ROUTE
+
+    def output6(self, packet: Ipv6Packet) -> None:
+        """The same for IPv6."""
+        high, low = self.interface.route6(*_pair(packet.destination))
+        hop = (high & _WORD) << 64 | low & _WORD
+        if hop == 0 or self.six.resolve(hop, 0, packet.data, self._now_s) is None:
+            self.stats.ignored += hop == 0
+
+    # Errors ---------------------------------------------------------------------------------------------------
+
+    def _error4(self, about: Ipv4Packet, frame: bytes, code: int) -> None:
+        """Destination unreachable, if the packet is one that may be answered so (RFC 1122 section 3.2.2)."""
+        to_group = frame[0] & 1 or not self.interface.owns4(about.destination)
+        if to_group or about.flags & IPV4_FRAGMENT_OFFSET or about.protocol == PROTOCOL_ICMP or not self._may():
+            self.stats.ignored += 1
+            return
+        self.stats.icmp_errors += 1
+        made = frames.parse_ipv4(frames.icmp_error(about.destination, ICMP_UNREACHABLE, code, 0, about))
+        assert made is not None
+        self.output4(made)
+
+    def _error6(self, about: Ipv6Packet, frame: bytes, kind: int, code: int, rest: int) -> None:
+        if frame[0] & 1 or not about.source or about.protocol == PROTOCOL_ICMP6 or not self._may():
+            self.stats.ignored += 1
+            return
+        self.stats.icmp_errors += 1
+        made = frames6.parse_ipv6(frames6.icmp6_error(about.destination, kind, code, rest, about))
+        assert made is not None
+        self.output6(made)
+
+    def _may(self) -> bool:
+        return self.errors.take(self._now_s)
+
+
+def _pair(address: int) -> tuple[int, int]:
+    """As views take and give it: signed words."""
+    high, low = address >> 64, address & _WORD
+    return high - (high >> 63 << 64), low - (low >> 63 << 64)
+
+
+__all__ = ["Door", "Host", "HostStats"]

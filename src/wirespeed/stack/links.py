@@ -1,0 +1,49 @@
+"""Links: the Ethernet addresses of neighbours, as workers look them up. Control code fills the tables
+(:mod:`wirespeed.stack.neighbours` decides what is in them); a value is an address, its bytes as they stand in a frame."""
+
+import numpy as np
+
+from wirespeed.jit import ipv6
+from wirespeed.tables.hash import HashTable
+from wirespeed.tables.keys import Key
+
+UNKNOWN: int = -1
+"""No such neighbour."""
+
+
+class Address6(Key):
+    """An IPv6 address, a pair (high, low) in nodes."""
+
+    address = ipv6(0)
+
+
+class Links:
+    """The neighbours of one interface.
+
+    Args:
+        limit: of each IP version.
+    """
+
+    def __init__(self, limit: int = 1024) -> None:
+        self.four = HashTable(np.uint32, limit)
+        self.six = HashTable(Address6, limit)
+
+    def install(self, address: int, version: int, mac: int) -> None:
+        """The neighbour ``address`` is at ``mac``, both integers, from now on."""
+        value = int.from_bytes(mac.to_bytes(6, "big"), "little")
+        if version == 4:
+            self.four[address] = value
+        else:
+            self.six[address.to_bytes(16, "big")] = value
+
+    def withdraw(self, address: int, version: int) -> None:
+        """Nobody knows any more where ``address`` is."""
+        if version == 4:
+            self.four.delete(address)
+        else:
+            self.six.delete(address.to_bytes(16, "big"))
+
+    def close(self) -> None:
+        """Give the memory back; no graph may run with it."""
+        self.four.close()
+        self.six.close()
