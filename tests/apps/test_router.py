@@ -10,8 +10,8 @@ from scapy.packet import Raw
 
 from wirespeed.apps.router import build
 from wirespeed.control.config import parse
-from wirespeed.stack.neighbours import TRIES
 from wirespeed.engine.engine import Engine
+from wirespeed.stack.neighbours import TRIES
 
 LEFT, RIGHT = "02:77:73:00:00:01", "02:00:00:00:00:02"
 HOST, PEER = "02:00:00:00:01:02", "02:00:00:00:02:02"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from wirespeed.control.forwarding import Forwarding
 from wirespeed.stack import frames
 from wirespeed.stack.bucket import Bucket
-from wirespeed.control.forwarding import Forwarding
 from wirespeed.stack.frames import Ipv4Packet
 from wirespeed.stack.neighbours import Neighbour, Neighbours
 from wirespeed.tables.adjacency import FORWARD, GLEAN

@@ -73,7 +73,9 @@ def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
     timers = [state for state in emitted.captured.states.values() if isinstance(state, Timers)]
     suspects: list[tuple[str, Callable[..., Any], Source, tuple[type[Local], ...]]] = []
     for node in plan.order:
-        suspects.append((node.name, node.function, number_doors(node)[0], node.around.takes if node.around else (Packet,)))
+        suspects.append(
+            (node.name, node.function, number_doors(node)[0], node.around.takes if node.around else (Packet,))
+        )
     suspects += [(f.__name__, f, plain(f, f.__name__), (Timer,)) for each in timers for f in each.callbacks]
     for name, function, source, subjects in suspects:
         reason, file, line = _try_alone(name, function, source, subjects)

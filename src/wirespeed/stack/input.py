@@ -3,11 +3,11 @@
 from typing import Any
 
 from wirespeed.graph.node import Node, node
+from wirespeed.mem.descriptor import META
 from wirespeed.stack.interface import Interface
 from wirespeed.wire.checksum import ipv4_header_valid, transport_valid
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, MAC_GROUP_BIT
 from wirespeed.wire.ipv4 import PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_UDP
-from wirespeed.mem.descriptor import META
 
 _LOOPBACK = 127
 _GROUPS = 224  # first byte of the first address that no single host has

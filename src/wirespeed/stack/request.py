@@ -18,10 +18,8 @@ from wirespeed.jit import (
     bswap16,
     bswap32,
     cold,
-    copy,
     fill,
     inline,
-    load16,
     load32,
     load64,
     move,
@@ -33,7 +31,6 @@ from wirespeed.jit import (
     word,
 )
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, offset_of, with_data
-from wirespeed.mem.pool import Cache
 from wirespeed.wire.checksum import finish, fold, nonzero, sum_bytes
 from wirespeed.wire.ipv4 import PROTOCOL_UDP
 from wirespeed.wire.packet import Packet
