@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirespeed.jit import COMPILED, kernel, sum_blocks, write_bytes
+from wirespeed.jit import COMPILED, kernel, sum_blocks, sum_tail, write_bytes
 
 MANY = 40 if COMPILED else 9
 
@@ -33,3 +33,19 @@ def test_all_ones_do_not_overflow(memory):
     write_bytes(memory, b"\xff" * 4096)
     assert summed(memory, 128) == 1024 * 0xFFFF_FFFF
     assert summed(memory, 0) == 0
+
+
+@kernel
+def tail(end, count):
+    return sum_tail(end, count)
+
+
+@pytest.mark.parametrize("count", range(32))
+def test_tails(memory, count):
+    """RFC 1071: bytes at odd places of the words weigh the same once the total's bytes are exchanged."""
+    data = bytes((11 * i + 3) % 256 for i in range(64))
+    write_bytes(memory, data)
+    part = data[64 - count :]
+    plain = sum(int.from_bytes(part[i : i + 2], "little") for i in range(0, count, 2))
+    assert tail(memory + 64, count) == sum_tail(memory + 64, count)
+    assert tail(memory + 64, count) % 65535 == plain % 65535

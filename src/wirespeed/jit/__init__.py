@@ -70,7 +70,7 @@ from wirespeed.jit.memory import (
     write_bytes,
 )
 from wirespeed.jit.ordered import cycles_ordered
-from wirespeed.jit.sums import sum_blocks
+from wirespeed.jit.sums import sum_blocks, sum_tail
 from wirespeed.jit.thread import getpid, gettid, sched_yield
 from wirespeed.jit.view import View
 
@@ -152,6 +152,7 @@ __all__ = [
     "store_release16",
     "store_release32",
     "sum_blocks",
+    "sum_tail",
     "trailing_zeros",
     "tsc",
     "u8",

@@ -11,13 +11,17 @@ from llvmlite import ir
 from numba.core import types
 
 from wirespeed.jit.memory import check, read_bytes
-from wirespeed.jit.primitive import i32, i64, pointer, primitive
+from wirespeed.jit.primitive import i8, i32, i64, pointer, primitive
 
 _BLOCK = 32
 _AHEAD = 4  # blocks a turn of the main loop: the loop's own instructions are then one in nine
 _vector = ir.VectorType(i64, 4)
 _zero = ir.Constant(_vector, [0] * 4)
 _half = ir.Constant(_vector, [32] * 4)
+_low = ir.Constant(_vector, [0xFFFF_FFFF] * 4)
+_bytes = ir.VectorType(i8, _BLOCK)
+_no_bytes = ir.Constant(_bytes, [0] * _BLOCK)
+_places = ir.Constant(_bytes, list(range(_BLOCK)))
 
 
 def _add_block(builder: ir.IRBuilder, address: ir.Value, offset: int, sums: list[ir.Value]) -> list[ir.Value]:
@@ -73,10 +77,28 @@ def _emit(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value
     rest = builder.and_(count, ir.Constant(i64, _AHEAD - 1))
     (even, even_high), (odd, odd_high) = sums
     _, [(whole, high)] = _loop(builder, at, rest, 1, [[builder.add(even, odd), builder.add(even_high, odd_high)]])
-    lanes = builder.add(builder.sub(whole, builder.shl(high, _half)), high)
+    return _across(builder, builder.add(builder.sub(whole, builder.shl(high, _half)), high))
+
+
+def _across(builder: ir.IRBuilder, lanes: ir.Value) -> ir.Value:
+    """The sum of a vector's words."""
     halves = [builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(i32, 2), [n, n + 1])) for n in (0, 2)]
     pair = builder.add(*halves)
     return builder.add(*(builder.extract_element(pair, ir.Constant(i32, lane)) for lane in (0, 1)))
+
+
+def _emit_tail(builder: ir.IRBuilder, end: ir.Value, count: ir.Value) -> ir.Value:
+    start = builder.sub(end, ir.Constant(i64, _BLOCK))
+    window = builder.load(builder.bitcast(pointer(builder, start), _bytes.as_pointer()))
+    window.align = 1
+    first = builder.trunc(builder.sub(ir.Constant(i64, _BLOCK), count), i8)
+    spread = builder.insert_element(ir.Constant(_bytes, ir.Undefined), first, ir.Constant(i32, 0))
+    spread = builder.shuffle_vector(spread, spread, ir.Constant(ir.VectorType(i32, _BLOCK), [0] * _BLOCK))
+    wanted = builder.icmp_signed(">=", _places, spread)
+    words = builder.bitcast(builder.select(wanted, window, _no_bytes), _vector)
+    total = _across(builder, builder.add(builder.and_(words, _low), builder.lshr(words, _half)))
+    odd = builder.shl(builder.and_(count, ir.Constant(i64, 1)), ir.Constant(i64, 3))
+    return builder.shl(total, odd)
 
 
 @primitive(_emit, types.int64, types.int64, types.int64)
@@ -87,3 +109,16 @@ def sum_blocks(address: int, count: int) -> int:
     check(address, count * _BLOCK)
     data = memoryview(read_bytes(address, count * _BLOCK)).cast("I")
     return sum(data)
+
+
+@primitive(_emit_tail, types.int64, types.int64, types.int64)
+def sum_tail(end: int, count: int) -> int:
+    """What the last ``count`` (0 to 31) bytes before ``end`` add to a total of 32-bit words that began at the first of
+    them; a last odd byte is padded with zero. The 32 bytes before ``end`` must be readable: no step depends on how
+    many of them count.
+
+    Bytes at odd places count with the two bytes of each 16-bit word exchanged (RFC 1071 section 2 (B)).
+    """
+    check(end - _BLOCK, _BLOCK)
+    data = bytes(_BLOCK - count) + read_bytes(end - count, count)
+    return sum(memoryview(data).cast("I")) << 8 * (count & 1)

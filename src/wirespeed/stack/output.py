@@ -8,8 +8,6 @@ from wirespeed.mem.descriptor import address_of
 from wirespeed.stack.interface import NO_ROUTE, Interface
 from wirespeed.stack.links import UNKNOWN, Links
 
-_VERSION6 = 0x60
-
 
 def ip_output(interface: Interface, links: Links) -> Node:
     """Make the node for one interface and its neighbours."""
@@ -24,7 +22,7 @@ def ip_output(interface: Interface, links: Links) -> Node:
         """
         frame = address_of(pkt.cells, pkt.desc)
         ip = frame + (pkt.l3 - pkt.start)
-        if load32(ip) & 0xF0 != _VERSION6:
+        if pkt.ipv4:
             hop = interface.route4(bswap32(load32(ip + 16)))
             if hop == NO_ROUTE:
                 return "no-route"

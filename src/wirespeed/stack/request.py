@@ -23,6 +23,7 @@ from wirespeed.jit import (
     load32,
     load64,
     move,
+    shift_right,
     slot,
     store8,
     store16,
@@ -31,7 +32,7 @@ from wirespeed.jit import (
     word,
 )
 from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, offset_of, with_data
-from wirespeed.wire.checksum import finish, fold, nonzero, sum_bytes
+from wirespeed.wire.checksum import finish, fold, nonzero, sum_bytes, sum_inside
 from wirespeed.wire.ipv4 import PROTOCOL_UDP
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.payload import Payload, pack_payload
@@ -190,6 +191,7 @@ def turn4(pkt: Packet, source: int, length: int) -> None:
     """Make the IPv4 packet the reply to itself: ``length`` bytes of payload, ``source`` (0: whom it was sent to) as
     sender. Options become No Operation (RFC 791): they said how the request was to travel."""
     ip, udp = pkt.l3, pkt.l4
+    data = sum_inside(udp + 8, length)  # first: it reads over headers, and must not wait for what is written below
     if udp - ip != 20:
         fill(ip + 20, 1, udp - ip - 20)
     sender = load32(ip + 12)
@@ -206,19 +208,18 @@ def turn4(pkt: Packet, source: int, length: int) -> None:
     if udp - ip != 20:
         header += sum_bytes(ip + 20, udp - ip - 20)
     store16(ip + 10, ~fold(header + words))
-    _turn_udp(udp, words + bswap16(PROTOCOL_UDP), length)
+    _turn_udp(udp, data + words + bswap16(PROTOCOL_UDP), length)
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc), udp + 8 + length - pkt.start)
 
 
 @inline
-def _turn_udp(udp: int, pseudo: int, length: int) -> None:
-    """Exchange the ports; the checksum is always sent (RFC 1122 section 4.1.3.4, RFC 8200 section 8.1)."""
+def _turn_udp(udp: int, total: int, length: int) -> None:
+    """Exchange the ports; ``total`` of payload and pseudo header but for the length. The checksum is always sent (RFC 1122 section 4.1.3.4, RFC 8200 section 8.1)."""
     ports = load32(udp)
     size = bswap16(8 + length)
     store32(udp, (ports & 0xFFFF) << 16 | ports >> 16)
     store32(udp + 4, size)
-    total = pseudo + size + size + ports + sum_bytes(udp + 8, length)
-    store16(udp + 6, bswap16(nonzero(finish(total))))
+    store16(udp + 6, bswap16(nonzero(finish(total + size + size + ports))))
 
 
 @cold
@@ -234,6 +235,7 @@ def _strip_extensions(pkt: Packet) -> int:
 def turn6(pkt: Packet, high: int, low: int, length: int) -> None:
     """The same for IPv6; ``high`` and ``low`` as they stand in the header, both 0: whom it was sent to. Extension
     headers are not sent back."""
+    total = bswap16(PROTOCOL_UDP) + sum_inside(pkt.l4 + 8, length)
     gap = _strip_extensions(pkt) if pkt.l4 - pkt.l3 != 40 else 0
     ip, udp = pkt.l3 + gap, pkt.l4
     sender_high, sender_low = load64(ip + 8), load64(ip + 16)
@@ -247,10 +249,9 @@ def turn6(pkt: Packet, high: int, low: int, length: int) -> None:
     store64(ip + 16, own_low)
     store64(ip + 24, sender_high)
     store64(ip + 32, sender_low)
-    pseudo = bswap16(PROTOCOL_UDP)
-    for at in range(8, 40, 4):
-        pseudo += load32(ip + at)
-    _turn_udp(udp, pseudo, length)
+    for address in (own_high, own_low, sender_high, sender_low):
+        total += (address & 0xFFFF_FFFF) + shift_right(address, 32)
+    _turn_udp(udp, total, length)
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc) + gap, udp + 8 + length - pkt.start - gap)
 
 

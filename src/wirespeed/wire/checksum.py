@@ -8,8 +8,8 @@ byte order, not folded, and a ``checksum`` is 16 bits as a header field holds th
 from typing import TYPE_CHECKING
 
 from wirespeed.hashes.internet import checksum_at as checksum
-from wirespeed.hashes.internet import finish, fold, sum_bytes, update16, update32, update64
-from wirespeed.jit import bswap16, bswap32, inline, load16, load32, store16
+from wirespeed.hashes.internet import finish, fold, sum_bytes, sum_inside, update16, update32, update64
+from wirespeed.jit import bswap16, bswap32, cold, inline, load16, load32, store16
 from wirespeed.wire.icmp import Icmp, Icmp6
 from wirespeed.wire.ipv4 import PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP, Ipv4
 from wirespeed.wire.ipv6 import Ipv6
@@ -33,9 +33,12 @@ def nonzero(value: int) -> int:
 def _ipv4_header_total(ip: Ipv4) -> int:
     at = ip.address
     total = load32(at) + load32(at + 4) + load32(at + 8) + load32(at + 12) + load32(at + 16)
-    for word in range(5, ip.ihl):
-        total += load32(at + word * 4)
-    return total
+    return total if ip.version_ihl == 0x45 else total + _options_total(ip)
+
+
+@cold
+def _options_total(ip: Ipv4) -> int:
+    return sum_bytes(ip.address + 20, ip.options_bytes)
 
 
 @inline
@@ -98,6 +101,16 @@ def transport_total(pkt: "Packet") -> int:
     elif pkt.icmp6:
         total += pseudo(pkt, PROTOCOL_ICMP6, length)
     return total
+
+
+@inline
+def udp_valid(pkt: "Packet") -> bool:
+    """:func:`transport_valid` for a UDP datagram that is known to lie whole in this segment."""
+    udp = Udp(pkt.l4)
+    length = pkt.limit - pkt.l4
+    if udp.checksum == 0:
+        return pkt.ipv4.address != 0
+    return fold(sum_inside(pkt.l4, length) + pseudo(pkt, PROTOCOL_UDP, length)) == 0xFFFF
 
 
 @inline
@@ -174,6 +187,6 @@ def complete_checksum(start: int, length: int, csum_start: int, csum_offset: int
 
 __all__ = [
     "checksum", "complete_checksum", "decrement_ttl", "fill_transport", "finish", "fold", "ipv4_header_checksum",
-    "ipv4_header_valid", "nonzero", "pseudo", "pseudo_v4", "pseudo_v6", "sum_bytes", "transport_total",
-    "transport_valid", "update16", "update32", "update64",
+    "ipv4_header_valid", "nonzero", "pseudo", "pseudo_v4", "pseudo_v6", "sum_bytes", "sum_inside", "transport_total",
+    "transport_valid", "udp_valid", "update16", "update32", "update64",
 ]  # fmt: skip
