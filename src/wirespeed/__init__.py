@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wirespeed.apps.service import Service
     from wirespeed.eal.alarm import Alarm
     from wirespeed.eal.measure import perf
     from wirespeed.engine.engine import Engine
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES: dict[str, str] = {
+    "apps.service": "Service",
     "eal.alarm": "Alarm",
     "eal.measure": "perf",
     "engine.engine": "Engine",
@@ -228,6 +230,7 @@ __all__ = [
     "Section",
     "Segment",
     "Shared",
+    "Service",
     "SingleRateMeters",
     "SpinLock",
     "Stream",

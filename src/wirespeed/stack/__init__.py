@@ -1,1 +1,1 @@
-"""stack: where packets end: the host side of IP, one protocol a file."""
+"""The host side of IP: where packets end and answers begin. One protocol a file."""

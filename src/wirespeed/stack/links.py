@@ -1,5 +1,8 @@
-"""Links: the Ethernet addresses of neighbours, as workers look them up. Control code fills the tables
-(:mod:`wirespeed.stack.neighbours` decides what is in them); a value is an address, its bytes as they stand in a frame."""
+"""Links: the Ethernet addresses of neighbours, as workers look them up.
+
+Control code fills the tables: :mod:`wirespeed.stack.neighbours` decides what is in them. A value is an address, its
+bytes as they stand in a frame.
+"""
 
 import numpy as np
 

@@ -214,7 +214,10 @@ def turn4(pkt: Packet, source: int, length: int) -> None:
 
 @inline
 def _turn_udp(udp: int, total: int, length: int) -> None:
-    """Exchange the ports; ``total`` of payload and pseudo header but for the length. The checksum is always sent (RFC 1122 section 4.1.3.4, RFC 8200 section 8.1)."""
+    """Exchange the ports; ``total`` is of payload and pseudo header but for the length.
+
+    The checksum is always sent (RFC 1122 section 4.1.3.4, RFC 8200 section 8.1).
+    """
     ports = load32(udp)
     size = bswap16(8 + length)
     store32(udp, (ports & 0xFFFF) << 16 | ports >> 16)
