@@ -10,7 +10,7 @@ from typing import Any
 from wirespeed.errors import NodeError
 from wirespeed.graph.node import DEFAULT, Node
 from wirespeed.jit import fields, read_bytes, write_bytes
-from wirespeed.mem.descriptor import CELL, HEADROOM, ROOM, describe, length_of
+from wirespeed.mem.descriptor import CELL, HEADROOM, ROOM, address_of, describe, length_of
 from wirespeed.mem.region import Region
 from wirespeed.ports.options import nearest
 from wirespeed.wire.packet import Packet
@@ -86,6 +86,6 @@ def trace(node: Node, packet: Any, port: int = 0) -> Trace:
             known = [*node.outputs, *node.drops]
             raise NodeError(f"{node.where}: {node.name} returned {door!r}, which it does not declare; "
                             f"{nearest(str(door), known)}")  # fmt: skip
-        after = read_bytes(pkt.start, length_of(pkt.desc))
+        after = read_bytes(address_of(pkt.cells, pkt.desc), length_of(pkt.desc))
     seen = dict.fromkeys(Touch(*touch) for touch in touched)
     return Trace(node.name, door, door in node.drops, after, data, tuple(seen))

@@ -147,5 +147,6 @@ def checksum_many(blocks: Any) -> NDArray[np.uint16]:
 
 
 __all__ = [
-    "checksum", "checksum_at", "checksum_many", "finish", "fold", "sum_bytes", "sum_inside", "update16", "update32", "update64",
+    "checksum", "checksum_at", "checksum_many", "finish", "fold", "sum_bytes", "sum_inside", "update16", "update32",
+    "update64",
 ]  # fmt: skip

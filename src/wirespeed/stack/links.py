@@ -6,7 +6,7 @@ bytes as they stand in a frame.
 
 import numpy as np
 
-from wirespeed.jit import ipv6
+from wirespeed.jit import be64
 from wirespeed.tables.hash import HashTable
 from wirespeed.tables.keys import Key
 
@@ -15,9 +15,10 @@ UNKNOWN: int = -1
 
 
 class Address6(Key):
-    """An IPv6 address, a pair (high, low) in nodes."""
+    """An IPv6 address in halves."""
 
-    address = ipv6(0)
+    high = be64(0)
+    low = be64(8)
 
 
 class Links:

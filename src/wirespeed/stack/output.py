@@ -31,7 +31,7 @@ def ip_output(interface: Interface, links: Links) -> Node:
             high, low = interface.route6(bswap64(load64(ip + 24)), bswap64(load64(ip + 32)))
             if high | low == 0:
                 return "no-route"
-            mac = six.lookup((high, low))
+            mac = six.lookup(high, low)
         if mac == UNKNOWN:
             return "resolve"
         ours = interface.frame_mac

@@ -1,0 +1,160 @@
+"""What a host takes from its link and what it drops, by name: RFC 1122 sections 3.2.1 and 4.1.3, RFC 8504."""
+
+import ipaddress
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.packet import Raw
+
+from wirespeed.stack.echo import icmp_echo
+from wirespeed.stack.input import host_input, udp_input, udp_to
+from wirespeed.stack.interface import Interface, Route, Settings
+from wirespeed.stack.links import Links
+from wirespeed.stack.output import ip_output
+
+US, PEER = "02:77:73:00:00:01", "02:00:00:00:00:02"
+HERE, THERE, AWAY = "10.7.0.1", "10.7.0.2", "192.0.2.9"
+HERE6, THERE6, AWAY6 = "fd07::1", "fd07::2", "2001:db8::9"
+SETTINGS = Settings(
+    mac=0x0277_7300_0001,
+    addresses=tuple(map(ipaddress.ip_interface, (f"{HERE}/24", f"{HERE6}/64", "10.8.0.1/24", "fd08::1/64"))),
+    local=(ipaddress.ip_network("10.9.0.0/16"),),
+    groups=frozenset(map(ipaddress.ip_address, ("239.1.1.1", "ff02::fb"))),
+)
+TO_US = Ether(src=PEER, dst=US)
+DATA = UDP(sport=4000, dport=7) / b"data"
+
+
+@pytest.fixture
+def face():
+    made = Interface(SETTINGS)
+    yield made
+    made.close()
+
+
+def group(address):
+    text = ipaddress.ip_address(address).packed
+    return "33:33:" + text[-4:].hex(":") if len(text) == 16 else f"01:00:5e:{text[1] & 127:02x}:{text[2:].hex(':')}"
+
+
+def cut(packet, size):
+    return Raw(bytes(packet)[:size])
+
+
+CASES = {
+    "udp": (TO_US / IP(src=THERE, dst=HERE) / DATA, ""),
+    "udp, second address": (TO_US / IP(src=THERE, dst="10.8.0.1") / DATA, ""),
+    "udp, local prefix": (TO_US / IP(src=THERE, dst="10.9.200.3") / DATA, ""),
+    "udp over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / DATA, ""),
+    "udp over IPv6, second address": (TO_US / IPv6(src=THERE6, dst="fd08::1") / DATA, ""),
+    "broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="255.255.255.255") / DATA, ""),
+    "subnet's broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="10.7.0.255") / DATA, ""),
+    "a group we joined": (Ether(src=PEER, dst=group("239.1.1.1")) / IP(src=THERE, dst="239.1.1.1") / DATA, ""),
+    "a group we did not": (Ether(src=PEER, dst=group("239.1.1.2")) / IP(src=THERE, dst="239.1.1.2") / DATA, "not-for-us"),
+    "an IPv6 group we joined": (Ether(src=PEER, dst=group("ff02::fb")) / IPv6(src=THERE6, dst="ff02::fb") / DATA, ""),
+    "an IPv6 group we did not": (Ether(src=PEER, dst=group("ff02::fc")) / IPv6(src=THERE6, dst="ff02::fc") / DATA, "not-for-us"),
+    "our address by link broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
+    "another station": (Ether(src=PEER, dst=PEER) / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
+    "another address": (TO_US / IP(src=THERE, dst="10.7.0.3") / DATA, "not-for-us"),
+    "another IPv6 address": (TO_US / IPv6(src=THERE6, dst="fd07::3") / DATA, "not-for-us"),
+    "a tag": (TO_US / Dot1Q(vlan=5) / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
+    "from nobody": (TO_US / IP(src="0.0.0.0", dst=HERE) / DATA, "martian"),
+    "from loopback": (TO_US / IP(src="127.0.0.1", dst=HERE) / DATA, "martian"),
+    "from a group": (TO_US / IP(src="224.0.0.1", dst=HERE) / DATA, "martian"),
+    "from broadcast": (TO_US / IP(src="255.255.255.255", dst=HERE) / DATA, "martian"),
+    "from an IPv6 group": (TO_US / IPv6(src="ff02::1", dst=HERE6) / DATA, "martian"),
+    "from IPv6 loopback": (TO_US / IPv6(src="::1", dst=HERE6) / DATA, "martian"),
+    "bad header checksum": (TO_US / IP(src=THERE, dst=HERE, chksum=1) / DATA, "bad-checksum"),
+    "short UDP": (TO_US / IP(src=THERE, dst=HERE, proto=17) / b"1234567", "malformed"),
+    "UDP longer than its packet": (TO_US / IP(src=THERE, dst=HERE) / UDP(dport=7, len=99) / b"1", "malformed"),
+    "short UDP over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=17) / b"1234567", "malformed"),
+    "first fragment": (TO_US / IP(src=THERE, dst=HERE, flags="MF") / DATA, "fragment"),
+    "later fragment": (TO_US / IP(src=THERE, dst=HERE, frag=9, proto=17) / b"abcd", "fragment"),
+    "IPv6 fragment": (TO_US / IPv6(src=THERE6, dst=HERE6) / IPv6ExtHdrFragment(m=1) / DATA, "fragment"),
+    "ping": (TO_US / IP(src=THERE, dst=HERE) / ICMP(), "icmp"),
+    "ping over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / ICMPv6EchoRequest(), "icmp6"),
+    "TCP": (TO_US / IP(src=THERE, dst=HERE) / TCP(), "other"),
+    "TCP over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / TCP(), "other"),
+    "ARP": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / ARP(pdst=HERE), "arp"),
+    "something else": (Ether(src=PEER, dst=US, type=0x88B5) / b"data", "not-ip"),
+    "runt": (cut(TO_US, 13), "runt"),
+    "cut in the IP header": (cut(TO_US / IP(src=THERE, dst=HERE) / DATA, 30), "not-ip"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_who_deals_with_it(face, case):
+    packet, door = CASES[case]
+    found = host_input(face).trace(packet)
+    assert found.door == door
+    assert not found.changed
+
+
+def test_with_a_tag_only_that_tag(face):
+    face.set(Settings(**{**SETTINGS.__dict__, "vlan": 5}))
+    packet = IP(src=THERE, dst=HERE) / DATA
+    doors = [host_input(face).trace(TO_US / each / packet).door for each in (Dot1Q(vlan=5), Dot1Q(vlan=6))]
+    assert [*doors, host_input(face).trace(TO_US / packet).door] == ["", "not-for-us", "not-for-us"]
+
+
+@pytest.mark.parametrize(("ip", "checksum", "door"), [
+    (IP(src=THERE, dst=HERE), None, ""), (IP(src=THERE, dst=HERE), 0, ""), (IP(src=THERE, dst=HERE), 5, "bad-checksum"),
+    (IPv6(src=THERE6, dst=HERE6), None, ""), (IPv6(src=THERE6, dst=HERE6), 5, "bad-checksum"),
+    (IPv6(src=THERE6, dst=HERE6), 0, "bad-checksum"),
+])  # fmt: skip
+def test_checksums(ip, checksum, door):
+    """RFC 768: 0 means none, in IPv4; RFC 8200 section 8.1: such a datagram is dropped in IPv6."""
+    udp = UDP(sport=4000, dport=7) if checksum is None else UDP(sport=4000, dport=7, chksum=checksum)
+    assert udp_input.trace(TO_US / ip / udp / b"data").door == door
+
+
+def test_ports():
+    assert udp_to(7).trace(TO_US / IP() / DATA).door == "here"
+    assert udp_to(8).trace(TO_US / IP() / DATA).door == ""
+
+
+def test_echo(face):
+    """RFC 1122 section 3.2.2.6: the data comes back whole; RFC 4443 section 4.2."""
+    request = TO_US / IP(src=THERE, dst=HERE, ttl=3, tos=7) / ICMP(id=5, seq=6) / b"some data"
+    reply = Ether(icmp_echo(face).trace(request).data)
+    expect = Ether(src=PEER, dst=US) / IP(src=HERE, dst=THERE, tos=7) / ICMP(type=0, id=5, seq=6) / b"some data"
+    assert bytes(reply) == bytes(expect)
+    request = TO_US / IPv6(src=THERE6, dst=HERE6, hlim=3) / ICMPv6EchoRequest(id=5, seq=6, data=b"some data")
+    reply = Ether(icmp_echo(face).trace(request).data)
+    answer = ICMPv6EchoReply(id=5, seq=6, data=b"some data")
+    assert bytes(reply) == bytes(Ether(src=PEER, dst=US) / IPv6(src=HERE6, dst=THERE6) / answer)
+    for other in (ICMP(type=0), ICMP(type=13), ICMP(chksum=1)):
+        assert icmp_echo(face).trace(TO_US / IP(src=THERE, dst=HERE) / other).door == "other"
+    everybody = Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="10.7.0.255") / ICMP()
+    assert icmp_echo(face).trace(everybody).door == "other"
+
+
+def test_the_way_out(face):
+    """On the link to the neighbour itself, else to the gateway; who is not known is resolved, where no way leads dropped."""
+    settings = {**SETTINGS.__dict__}
+    settings["routes"] = (
+        Route(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_address("10.7.0.254")),
+        Route(ipaddress.ip_network("2001:db8::/32"), ipaddress.ip_address("fd07::fe")),
+    )
+    face.set(Settings(**settings))
+    links = Links(16)
+    try:
+        node = ip_output(face, links)
+        cases = {
+            (HERE, THERE): (int(ipaddress.ip_address(THERE)), 4), (HERE, AWAY): (int(ipaddress.ip_address("10.7.0.254")), 4),
+            (HERE6, THERE6): (int(ipaddress.ip_address(THERE6)), 6), (HERE6, AWAY6): (int(ipaddress.ip_address("fd07::fe")), 6),
+        }  # fmt: skip
+        for (source, target), (hop, version) in cases.items():
+            packet = TO_US / (IP if version == 4 else IPv6)(src=source, dst=target) / DATA
+            assert node.trace(packet).door == "resolve"
+            links.install(hop, version, 0x0200_0000_0009)
+            sent = Ether(node.trace(packet).data)
+            assert (sent.dst, sent.src, bytes(sent.payload)) == ("02:00:00:00:00:09", US, bytes(packet.payload))
+            links.withdraw(hop, version)
+            assert node.trace(packet).door == "resolve"
+        assert node.trace(TO_US / IP(src=HERE, dst="203.0.113.1") / DATA).door == "no-route"
+        assert node.trace(TO_US / IPv6(src=HERE6, dst="2001:db9::1") / DATA).door == "no-route"
+    finally:
+        links.close()
