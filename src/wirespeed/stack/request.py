@@ -20,6 +20,7 @@ from wirespeed.jit import (
     cold,
     fill,
     inline,
+    load16,
     load32,
     load64,
     move,
@@ -35,7 +36,7 @@ from wirespeed.mem.descriptor import CELL, CHAINED, META, SHARED, CellHeader, of
 from wirespeed.wire.checksum import finish, fold, nonzero, sum_bytes, sum_inside
 from wirespeed.wire.ipv4 import PROTOCOL_UDP
 from wirespeed.wire.packet import Packet
-from wirespeed.wire.payload import Payload, pack_payload
+from wirespeed.wire.payload import Bytes, Payload, pack_payload
 from wirespeed.wire.udp import Udp
 
 TTL: int = 64
@@ -47,13 +48,15 @@ LONGEST_REPLY: int = 65507
 NOTHING: int = -1
 """``reply.length`` of a handler that wrote nothing: there is no answer then."""
 
+_SAME, _OTHER = 1, 2  # of Reply.same
 _DONT_FRAGMENT = 0x0040  # flags and offset as they stand in memory; identification 0 goes with it (RFC 6864)
 
 
 class Request(Local):
     """A datagram that came in."""
 
-    payload = slot(Payload)  # its bytes
+    payload = slot(Bytes)  # its bytes
+    opened = word()  # a header on the payload was asked for: it may have been written
     ip = word()  # address of the IP header
     six = word()  # whether that is IPv6
     udp = slot(Udp)
@@ -108,11 +111,18 @@ class Request(Local):
 class Reply(Local):
     """The answer to a request, written where the request lies."""
 
-    start = word()  # address of its first byte
+    at = word()  # address of its first byte
+    same = word()  # 1: the request's payload, untouched; 2 and 3: it may be something else
     room = word()  # bytes that may be written
     length = word()  # bytes written so far; NOTHING: there is to be no answer
 
-    def write(self, data: Payload) -> int:
+    @property
+    def start(self) -> int:
+        """Address of its first byte, to be written from there on; set ``length`` then."""
+        self.same |= _OTHER
+        return self.at
+
+    def write(self, data: Bytes) -> int:
         """Append the bytes of a payload; 0 when they do not fit (nothing changes), else 1.
 
         The request's own payload stays where it is: an echo copies nothing.
@@ -121,8 +131,10 @@ class Reply(Local):
         count = data.length
         if count > self.room - used:
             return 0
-        if data.start != self.start + used and count != 0:
-            move(self.start + used, data.start, count)
+        apart = data.start != self.at + used
+        if apart and count != 0:
+            move(self.at + used, data.start, count)
+        self.same |= _OTHER if apart or used != 0 else _SAME
         self.length = used + count
         return 1
 
@@ -131,6 +143,7 @@ class Reply(Local):
         used = max(self.length, 0)
         if count < 0 or count > self.room - used:
             return 0
+        self.same |= _OTHER
         self.length = used + count
         return 1
 
@@ -139,7 +152,8 @@ class Reply(Local):
         used = max(self.length, 0)
         if used + 1 > self.room:
             return 0
-        store8(self.start + used, value)
+        self.same |= _OTHER
+        store8(self.at + used, value)
         self.length = used + 1
         return 1
 
@@ -148,7 +162,8 @@ class Reply(Local):
         used = max(self.length, 0)
         if used + 2 > self.room:
             return 0
-        store16(self.start + used, bswap16(value))
+        self.same |= _OTHER
+        store16(self.at + used, bswap16(value))
         self.length = used + 2
         return 1
 
@@ -157,25 +172,29 @@ class Reply(Local):
         used = max(self.length, 0)
         if used + 4 > self.room:
             return 0
-        store32(self.start + used, bswap32(value))
+        self.same |= _OTHER
+        store32(self.at + used, bswap32(value))
         self.length = used + 4
         return 1
 
     @property
     def payload(self) -> Payload:
         """What is written so far, to be read and changed."""
-        return Payload(pack_payload(self.start, self.start + max(self.length, 0)))
+        self.same |= _OTHER
+        return Payload(pack_payload(self.at, self.at + max(self.length, 0)))
 
 
 @inline
 def begin(pkt: Packet, request: Request, reply: Reply) -> None:
     """Look at a packet whose UDP header was found sound, in one cell, as a request."""
-    request.payload = Payload(pkt.payload.address)
+    request.payload = Bytes(pkt.payload.address)
+    request.opened = 0
     request.ip = pkt.l3
     request.six = 0 if pkt.ipv4 else 1
     request.udp = Udp(pkt.l4)
     request.meta = CellHeader(pkt.meta.address)
-    reply.start = pkt.l4 + 8
+    reply.at = pkt.l4 + 8
+    reply.same = 0
     reply.room = pkt.start - offset_of(pkt.desc) + CELL - (pkt.l4 + 8)
     reply.length = NOTHING
 
@@ -187,11 +206,19 @@ def answerable(pkt: Packet) -> bool:
 
 
 @inline
-def turn4(pkt: Packet, source: int, length: int) -> None:
+def untouched(request: Request, reply: Reply) -> bool:
+    """Whether the reply is the request's payload and nobody can have written to it: its checksum is still right."""
+    return (reply.same == _SAME) & (request.opened == 0) & (reply.length == request.payload.length)
+
+
+@inline
+def turn4(pkt: Packet, source: int, length: int, same: bool) -> None:
     """Make the IPv4 packet the reply to itself: ``length`` bytes of payload, ``source`` (0: whom it was sent to) as
     sender. Options become No Operation (RFC 791): they said how the request was to travel."""
     ip, udp = pkt.l3, pkt.l4
-    data = sum_inside(udp + 8, length)  # first: it reads over headers, and must not wait for what is written below
+    same = same & (source == 0) & (load16(udp + 6) != 0) & (pkt.desc & META == 0)
+    # First: it reads over headers, and must not wait for what is written below.
+    data = sum_inside(udp + 8, length) if not same else 0
     if udp - ip != 20:
         fill(ip + 20, 1, udp - ip - 20)
     sender = load32(ip + 12)
@@ -208,17 +235,21 @@ def turn4(pkt: Packet, source: int, length: int) -> None:
     if udp - ip != 20:
         header += sum_bytes(ip + 20, udp - ip - 20)
     store16(ip + 10, ~fold(header + words))
-    _turn_udp(udp, data + words + bswap16(PROTOCOL_UDP), length)
+    _turn_udp(udp, data + words + bswap16(PROTOCOL_UDP), length, same)
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc), udp + 8 + length - pkt.start)
 
 
 @inline
-def _turn_udp(udp: int, total: int, length: int) -> None:
-    """Exchange the ports; ``total`` is of payload and pseudo header but for the length.
+def _turn_udp(udp: int, total: int, length: int, same: bool) -> None:
+    """Exchange the ports; ``total`` is of payload and pseudo header but for the length, and does not count when all that
+    the checksum covers is the ``same``: what only changed places adds up to the same.
 
     The checksum is always sent (RFC 1122 section 4.1.3.4, RFC 8200 section 8.1).
     """
     ports = load32(udp)
+    if same:
+        store32(udp, (ports & 0xFFFF) << 16 | ports >> 16)
+        return
     size = bswap16(8 + length)
     store32(udp, (ports & 0xFFFF) << 16 | ports >> 16)
     store32(udp + 4, size)
@@ -235,10 +266,11 @@ def _strip_extensions(pkt: Packet) -> int:
 
 
 @inline
-def turn6(pkt: Packet, high: int, low: int, length: int) -> None:
+def turn6(pkt: Packet, high: int, low: int, length: int, same: bool) -> None:
     """The same for IPv6; ``high`` and ``low`` as they stand in the header, both 0: whom it was sent to. Extension
     headers are not sent back."""
-    total = bswap16(PROTOCOL_UDP) + sum_inside(pkt.l4 + 8, length)
+    same = same & (high | low == 0) & (pkt.desc & META == 0)
+    total = bswap16(PROTOCOL_UDP) + (sum_inside(pkt.l4 + 8, length) if not same else 0)
     gap = _strip_extensions(pkt) if pkt.l4 - pkt.l3 != 40 else 0
     ip, udp = pkt.l3 + gap, pkt.l4
     sender_high, sender_low = load64(ip + 8), load64(ip + 16)
@@ -254,10 +286,10 @@ def turn6(pkt: Packet, high: int, low: int, length: int) -> None:
     store64(ip + 32, sender_low)
     for address in (own_high, own_low, sender_high, sender_low):
         total += (address & 0xFFFF_FFFF) + shift_right(address, 32)
-    _turn_udp(udp, total, length)
+    _turn_udp(udp, total, length, same)
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc) + gap, udp + 8 + length - pkt.start - gap)
 
 
 __all__ = [
-    "LONGEST_REPLY", "NOTHING", "TTL", "Reply", "Request", "answerable", "begin", "turn4", "turn6",
+    "LONGEST_REPLY", "NOTHING", "TTL", "Reply", "Request", "answerable", "begin", "turn4", "turn6", "untouched",
 ]  # fmt: skip

@@ -15,7 +15,8 @@ from typing import Any
 from wirespeed.graph.node import DEFAULT, Around, Node
 from wirespeed.jit import Local
 from wirespeed.stack.interface import Interface
-from wirespeed.stack.request import Reply, Request, answerable, begin, turn4, turn6
+from wirespeed.stack.request import Reply, Request, answerable, begin, turn4, turn6, untouched
+from wirespeed.wire.ethernet import MAC_GROUP_BIT
 
 NO_ANSWER = "no-answer"
 """Door of requests whose handler wrote nothing."""
@@ -54,9 +55,10 @@ def udp_handler(
             if reply.length < 0:
                 return 1
             if request.six == 0:
-                turn4(pkt, 0 if interface.owns4(request.destination) else interface.address4, reply.length)
+                group = pkt.eth.dst & MAC_GROUP_BIT
+                turn4(pkt, interface.address4 if group != 0 else 0, reply.length, untouched(request, reply))
             else:
-                turn6(pkt, 0, 0, reply.length)
+                turn6(pkt, 0, 0, reply.length, untouched(request, reply))
             return 0
 
         return handle

@@ -127,12 +127,13 @@ class Header(View):
     @classmethod
     def at_front(cls) -> Callable[..., Any]:
         """The inline function ``find(record)`` that gives the front of ``record.payload`` as this header, absent when
-        the payload is shorter."""
+        the payload is shorter; ``record.opened`` is 1 from then on: who has the header may write it."""
         if cls._front is None:
             maybe, size = _maybe(cls), cls.SIZE
 
             def find(record: Any) -> Any:
                 payload = record.payload
+                record.opened = 1
                 return maybe(payload.start if payload.length >= size else 0)
 
             cls._front = inline(find)

@@ -38,8 +38,8 @@ def pack_payload(start: int, end: int) -> int:
     return (end - start) << 48 | start if end > start else 0
 
 
-class Payload(View):
-    """Bytes of a packet, self-bounded: reads outside give 0, writes outside do nothing."""
+class Bytes(View):
+    """Bytes of a packet to be read, self-bounded: reads outside give 0."""
 
     @property
     def start(self) -> int:
@@ -75,6 +75,16 @@ class Payload(View):
             return 0
         return bswap64(load64((self.address & _ADDRESS) + at))
 
+    def __bytes__(self) -> bytes:
+        return read_bytes(self.start, self.length) if self.address else b""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({bytes(self)!r})"
+
+
+class Payload(Bytes):
+    """Bytes of a packet, self-bounded: reads outside give 0, writes outside do nothing."""
+
     def put_u8(self, at: int, value: int) -> None:
         """Set the byte at ``at``."""
         if at >= 0 and at + 1 <= shift_right(self.address, 48):
@@ -94,9 +104,3 @@ class Payload(View):
         """Set the 64 bits at ``at``, in network order."""
         if at >= 0 and at + 8 <= shift_right(self.address, 48):
             store64((self.address & _ADDRESS) + at, bswap64(value))
-
-    def __bytes__(self) -> bytes:
-        return read_bytes(self.start, self.length) if self.address else b""
-
-    def __repr__(self) -> str:
-        return f"Payload({bytes(self)!r})"
