@@ -297,7 +297,7 @@ def test_link_lost_and_back():
     out = one.start(200.0)
     assert len([output for output in out if isinstance(output, JoinGroup)]) == 2
     sent = packets(output for _, output in run(one, 203.0))
-    assert [scapy.ICMPv6ND_NS in packet for packet in sent] == [True, True, False] or len(sent) == 3
+    assert sorted(scapy.ICMPv6ND_NS in packet for packet in sent) == [False, True, True]
     assert len(texts(one)) == 2
 
 
@@ -359,11 +359,8 @@ def test_a_flood_of_advertisements_is_bounded_and_what_is_there_stays():
         options = [
             prefix(f"2001:db8:{number:x}:{index:x}::", valid=INFINITE, preferred=INFINITE) for index in range(1, 20)
         ]
-        options += [scapy.ICMPv6NDOptRDNSS(dns=[f"2001:db8::{number:x}"], lifetime=99)] if number % 10 == 0 else []
+        options += [scapy.ICMPv6NDOptRDNSS(dns=[f"2001:db8::{number:x}"], lifetime=99)] if number % 5 == 0 else []
         hear(one, advertisement(prefixes=options), 20.0, source=IPv6Address(int(ROUTER2) + number))
-        if number > 20 and number % 50:
-            continue
-        run(one, 20.0)
     run(one, 30.0)
     now = one.configuration
     assert len(now.addresses) == 16 and len(now.on_link) == 16 and len(now.routers) == 8 and len(now.dns) == 8
