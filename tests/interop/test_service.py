@@ -1,4 +1,4 @@
-"""examples/echo.py on every kind of port that the kernel can be the other end of: ping, ARP, neighbour discovery, UDP."""
+"""examples/echo.py on every kind of port whose other end can be the kernel: ping, ARP, neighbour discovery, UDP."""
 
 import re
 import signal
@@ -33,7 +33,7 @@ class Service:
         with self.out.open("w") as out:
             self.child = subprocess.Popen(
                 [sys.executable, str(EXAMPLE), spec, f"{HERE}/24", f"{HERE6}/64"],
-                stdout=out, stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+                stdout=out, stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
             )  # fmt: skip
         eventually(lambda: self.device in host.run("ip", "-br", "link") or self.child.poll() is not None, "the device")
         host.run("ip", "address", "add", f"{THERE}/24", "dev", self.device)

@@ -12,7 +12,8 @@ scapy = pytest.importorskip("scapy.all", reason="scapy is not installed (pip ins
 
 from wirespeed.errors import ConfigError  # noqa: E402
 from wirespeed.stack.acd import AcdTimes, SendArp  # noqa: E402
-from wirespeed.stack.dhcp4 import Dhcp4Client, Dhcp4State, LeaseKept, LeaseLost, LeaseTaken  # noqa: E402
+from wirespeed.stack.dhcp4 import Dhcp4Client, Dhcp4State  # noqa: E402
+from wirespeed.stack.lease import LeaseKept, LeaseLost, LeaseTaken  # noqa: E402
 from wirespeed.stack.packets import SendPacket  # noqa: E402
 from wirespeed.wire.dhcp4 import DhcpMessage, DhcpRoute, DhcpType, read_dhcp4  # noqa: E402
 

@@ -24,6 +24,7 @@ SETTINGS = Settings(
     groups=frozenset(map(ipaddress.ip_address, ("239.1.1.1", "ff02::fb"))),
 )
 TO_US = Ether(src=PEER, dst=US)
+TO_ALL = Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff")
 DATA = UDP(sport=4000, dport=7) / b"data"
 
 
@@ -34,9 +35,11 @@ def face():
     made.close()
 
 
-def group(address):
-    text = ipaddress.ip_address(address).packed
-    return "33:33:" + text[-4:].hex(":") if len(text) == 16 else f"01:00:5e:{text[1] & 127:02x}:{text[2:].hex(':')}"
+def to_group(address):
+    """Ethernet to an IP group (RFC 1112 section 6.4, RFC 2464 section 7)."""
+    raw = ipaddress.ip_address(address).packed
+    mac = "33:33:" + raw[-4:].hex(":") if len(raw) == 16 else f"01:00:5e:{raw[1] & 127:02x}:{raw[2:].hex(':')}"
+    return Ether(src=PEER, dst=mac)
 
 
 def cut(packet, size):
@@ -49,13 +52,13 @@ CASES = {
     "udp, local prefix": (TO_US / IP(src=THERE, dst="10.9.200.3") / DATA, ""),
     "udp over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / DATA, ""),
     "udp over IPv6, second address": (TO_US / IPv6(src=THERE6, dst="fd08::1") / DATA, ""),
-    "broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="255.255.255.255") / DATA, ""),
-    "subnet's broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="10.7.0.255") / DATA, ""),
-    "a group we joined": (Ether(src=PEER, dst=group("239.1.1.1")) / IP(src=THERE, dst="239.1.1.1") / DATA, ""),
-    "a group we did not": (Ether(src=PEER, dst=group("239.1.1.2")) / IP(src=THERE, dst="239.1.1.2") / DATA, "not-for-us"),
-    "an IPv6 group we joined": (Ether(src=PEER, dst=group("ff02::fb")) / IPv6(src=THERE6, dst="ff02::fb") / DATA, ""),
-    "an IPv6 group we did not": (Ether(src=PEER, dst=group("ff02::fc")) / IPv6(src=THERE6, dst="ff02::fc") / DATA, "not-for-us"),
-    "our address by link broadcast": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
+    "broadcast": (TO_ALL / IP(src=THERE, dst="255.255.255.255") / DATA, ""),
+    "subnet's broadcast": (TO_ALL / IP(src=THERE, dst="10.7.0.255") / DATA, ""),
+    "a group we joined": (to_group("239.1.1.1") / IP(src=THERE, dst="239.1.1.1") / DATA, ""),
+    "a group we did not": (to_group("239.1.1.2") / IP(src=THERE, dst="239.1.1.2") / DATA, "not-for-us"),
+    "an IPv6 group we joined": (to_group("ff02::fb") / IPv6(src=THERE6, dst="ff02::fb") / DATA, ""),
+    "an IPv6 group we did not": (to_group("ff02::fc") / IPv6(src=THERE6, dst="ff02::fc") / DATA, "not-for-us"),
+    "our address by link broadcast": (TO_ALL / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
     "another station": (Ether(src=PEER, dst=PEER) / IP(src=THERE, dst=HERE) / DATA, "not-for-us"),
     "another address": (TO_US / IP(src=THERE, dst="10.7.0.3") / DATA, "not-for-us"),
     "another IPv6 address": (TO_US / IPv6(src=THERE6, dst="fd07::3") / DATA, "not-for-us"),
@@ -77,7 +80,7 @@ CASES = {
     "ping over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / ICMPv6EchoRequest(), "icmp6"),
     "TCP": (TO_US / IP(src=THERE, dst=HERE) / TCP(), "other"),
     "TCP over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / TCP(), "other"),
-    "ARP": (Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / ARP(pdst=HERE), "arp"),
+    "ARP": (TO_ALL / ARP(pdst=HERE), "arp"),
     "something else": (Ether(src=PEER, dst=US, type=0x88B5) / b"data", "not-ip"),
     "runt": (cut(TO_US, 13), "runt"),
     "cut in the IP header": (cut(TO_US / IP(src=THERE, dst=HERE) / DATA, 30), "not-ip"),
@@ -127,12 +130,12 @@ def test_echo(face):
     assert bytes(reply) == bytes(Ether(src=PEER, dst=US) / IPv6(src=HERE6, dst=THERE6) / answer)
     for other in (ICMP(type=0), ICMP(type=13), ICMP(chksum=1)):
         assert icmp_echo(face).trace(TO_US / IP(src=THERE, dst=HERE) / other).door == "other"
-    everybody = Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff") / IP(src=THERE, dst="10.7.0.255") / ICMP()
+    everybody = TO_ALL / IP(src=THERE, dst="10.7.0.255") / ICMP()
     assert icmp_echo(face).trace(everybody).door == "other"
 
 
 def test_the_way_out(face):
-    """On the link to the neighbour itself, else to the gateway; who is not known is resolved, where no way leads dropped."""
+    """On the link to the neighbour itself, else to the gateway; no neighbour: resolved; no way: dropped."""
     settings = {**SETTINGS.__dict__}
     settings["routes"] = (
         Route(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_address("10.7.0.254")),
@@ -143,10 +146,13 @@ def test_the_way_out(face):
     try:
         node = ip_output(face, links)
         cases = {
-            (HERE, THERE): (int(ipaddress.ip_address(THERE)), 4), (HERE, AWAY): (int(ipaddress.ip_address("10.7.0.254")), 4),
-            (HERE6, THERE6): (int(ipaddress.ip_address(THERE6)), 6), (HERE6, AWAY6): (int(ipaddress.ip_address("fd07::fe")), 6),
-        }  # fmt: skip
-        for (source, target), (hop, version) in cases.items():
+            (HERE, THERE): (THERE, 4),
+            (HERE, AWAY): ("10.7.0.254", 4),
+            (HERE6, THERE6): (THERE6, 6),
+            (HERE6, AWAY6): ("fd07::fe", 6),
+        }
+        for (source, target), (gateway, version) in cases.items():
+            hop = int(ipaddress.ip_address(gateway))
             packet = TO_US / (IP if version == 4 else IPv6)(src=source, dst=target) / DATA
             assert node.trace(packet).door == "resolve"
             links.install(hop, version, 0x0200_0000_0009)

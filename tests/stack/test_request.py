@@ -1,4 +1,4 @@
-"""Requests turned into replies, against packets that scapy made: addresses, lengths, checksums; nothing else changes."""
+"""Requests turned into replies, against scapy's packets: addresses, lengths, checksums; nothing else changes."""
 
 import ipaddress
 

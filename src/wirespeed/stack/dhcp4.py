@@ -28,7 +28,7 @@ from random import Random
 
 from wirespeed.stack.acd import AcdState, AcdTimes, AddressConflict, SendArp
 from wirespeed.stack.dhcp4_messages import Dhcp4Asker
-from wirespeed.stack.lease import Lease, read_lease
+from wirespeed.stack.lease import Lease, LeaseKept, LeaseLost, LeaseTaken, read_lease
 from wirespeed.stack.packets import ANY4, BROADCAST4, SendPacket, udp4
 from wirespeed.wire.dhcp4 import (
     DHCP_CLIENT_PORT,
@@ -63,28 +63,6 @@ class Dhcp4State(Enum):
     BOUND = "bound"
     RENEWING = "renewing"
     REBINDING = "rebinding"
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTaken:
-    """Configure the interface with this; it replaces what there was."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseKept:
-    """The same lease, for longer: nothing to configure."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseLost:
-    """Stop using the address, at once (section 4.4.5). ``why``: expired, refused, conflict, released."""
-
-    lease: Lease
-    why: str
 
 
 Dhcp4Output = SendPacket | SendArp | LeaseTaken | LeaseKept | LeaseLost
@@ -407,5 +385,5 @@ _DEAF = (Dhcp4State.STOPPED, Dhcp4State.WAITING, Dhcp4State.CHECKING, Dhcp4State
 """States in which nothing was asked."""
 
 __all__ = [
-    "Dhcp4Client", "Dhcp4Output", "Dhcp4State", "Dhcp4Stats", "LeaseKept", "LeaseLost", "LeaseTaken",
+    "Dhcp4Client", "Dhcp4Output", "Dhcp4State", "Dhcp4Stats",
 ]  # fmt: skip

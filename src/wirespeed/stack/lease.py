@@ -44,6 +44,28 @@ class Lease:
         return next((route.gateway for route in self.routes if route.destination.prefixlen == 0), None)
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseTaken:
+    """Configure the interface with this; it replaces what there was."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseKept:
+    """The same lease, for longer: nothing to configure."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Stop using the address, at once (section 4.4.5). ``why``: expired, refused, conflict, released."""
+
+    lease: Lease
+    why: str
+
+
 def read_lease(message: DhcpMessage, start_s: float) -> Lease | str:
     """The lease in an offer or acknowledgement; a word why there is none.
 
@@ -108,4 +130,4 @@ def _routes(message: DhcpMessage) -> tuple[DhcpRoute, ...]:
     return (DhcpRoute(IPv4Network("0.0.0.0/0"), routers[0]),) if routers else ()
 
 
-__all__ = ["LEASE_MIN_S", "MTU_MIN", "Lease", "read_lease"]
+__all__ = ["LEASE_MIN_S", "MTU_MIN", "Lease", "LeaseKept", "LeaseLost", "LeaseTaken", "read_lease"]
