@@ -10,6 +10,7 @@ from scapy.packet import Raw
 
 import wirespeed as ws
 from wirespeed.stack.interface import Interface, Settings
+from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.udp import udp_handler
 
 US, PEER = "02:77:73:00:00:01", "02:00:00:00:00:02"
@@ -43,7 +44,7 @@ def echo(request, reply):
 
 def answered(face, function, packet, drops=()):
     """The frame that the handler made of a packet; the name of the door if it made none."""
-    found = udp_handler(function, face, drops).trace(packet)
+    found = udp_handler(function, face, Outbox(), drops).trace(packet)
     return found.door or Ether(found.data)
 
 
@@ -165,6 +166,14 @@ def test_what_was_sent_to_a_group_is_answered_from_our_address(face):
     request[Ether].dst, request[IP].dst = "01:00:5e:00:00:01", "224.0.0.1"
     reply = answered(face, echo, request)
     assert (reply[IP].src, reply[IP].dst) == (HERE, THERE)
+    assert sound(reply)
+
+
+def test_what_was_sent_to_an_ipv6_group_is_answered_from_our_address(face):
+    request = six(b"anybody?")
+    request[Ether].dst, request[IPv6].dst = "33:33:00:00:00:01", "ff02::1"
+    reply = answered(face, echo, request)
+    assert (reply[IPv6].src, reply[IPv6].dst) == (HERE6, THERE6)
     assert sound(reply)
 
 

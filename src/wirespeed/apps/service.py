@@ -13,16 +13,19 @@
     port ──▶ host_input ──▶ udp_input ──▶ udp_to_7 ──▶ ... ──▶ host:no-port
                │ arp, icmp, other            ▼
                ▼                            echo ──▶ ip_output ──▶ port
-        icmp_echo ──▶ ip_output                       │ resolve
+        icmp_echo ──▶ ip_output             outbox ──▲│ resolve
                ▼                                      ▼
         control code (stack/host.py) ◀── host ports: one for each reason, so that no flood silences the others
 """
 
+import asyncio
 import dataclasses
+import inspect
 import ipaddress
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from wirespeed.engine.engine import Engine
@@ -32,11 +35,14 @@ from wirespeed.errors import WirespeedError
 from wirespeed.graph.graph import Graph
 from wirespeed.ports.port import Port, port
 from wirespeed.stack.echo import icmp_echo
+from wirespeed.stack.endpoint import Endpoint, EndpointError, ephemeral
 from wirespeed.stack.host import Door, Host
 from wirespeed.stack.input import host_input, udp_input, udp_to
-from wirespeed.stack.interface import Interface, Route, Settings
+from wirespeed.stack.interface import Address, Interface, Route, Settings
 from wirespeed.stack.links import Links
+from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.output import ip_output
+from wirespeed.stack.plain import PlainPort, PlainRequest
 from wirespeed.stack.udp import udp_handler
 from wirespeed.wire.ethernet import mac_address
 
@@ -55,6 +61,7 @@ class _Handler:
     function: Callable[..., Any]
     port: int
     drops: tuple[str, ...]
+    compiled: bool
 
 
 class Service:
@@ -101,22 +108,31 @@ class Service:
         )
         self.interface = Interface(self.settings)
         self.links = Links(neighbours_limit)
+        self.outbox = Outbox()
         self._pinned = {
             _parsed("neighbour", ipaddress.ip_address, ip): _parsed("Ethernet address", mac_address, at)
             for ip, at in (neighbours or {}).items()
         }
         self._limits = (neighbours_limit, icmp_per_second)
         self._handlers: list[_Handler] = []
+        self._plain: list[PlainPort] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._coroutines = False  # whether anything runs in an event loop
         self._doors: dict[Door, Any] = {}
         self.host: Host | None = None
         self.engine: Engine | None = None
+        self.report: Report | None = None
 
-    def udp(self, port: int, *, drops: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def udp(
+        self, port: int, *, drops: Sequence[str] = (), compiled: bool = True
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer datagrams to ``port`` with the function below, ``function(request, reply)``.
 
         Args:
             port: UDP port, 1 to 65535.
             drops: names of reasons that the function may return, to drop a request.
+            compiled: False for what cannot be compiled: the function then runs in the control thread, in plain Python
+                (:mod:`wirespeed.stack.plain`). A coroutine function always does.
 
         Raises:
             ServiceError: the port is out of range, or taken.
@@ -128,10 +144,23 @@ class Service:
             raise ServiceError(f"UDP port {port} is taken by {taken.function.__name__}: choose another")
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            self._handlers.append(_Handler(function, port, tuple(drops)))
+            asynchronous = inspect.iscoroutinefunction(function)
+            self._handlers.append(_Handler(function, port, tuple(drops), compiled and not asynchronous))
+            self._coroutines |= asynchronous
             return function
 
         return declare
+
+    def endpoint(self, port: int = 0) -> Endpoint:
+        """A UDP port for coroutines to ask others from, to be made before the start; 0: one that is free.
+
+        Raises:
+            ServiceError: the port is out of range, or taken.
+        """
+        made = Endpoint(port or ephemeral({each.port for each in self._handlers}), self._send_udp)
+        self.udp(made.port, compiled=False)(made.received)
+        self._coroutines = True
+        return made
 
     # The graph ------------------------------------------------------------------------------------------------
 
@@ -147,8 +176,7 @@ class Service:
         for handler in self._handlers:
             choose = udp_to(handler.port)
             graph.add(at >> choose)
-            answer = udp_handler(handler.function, self.interface, handler.drops)
-            graph.add(choose["here"] >> answer >> output)
+            graph.add(choose["here"] >> self._answering(handler) >> output)
             at = choose
         graph.add(at >> self._doors[Door.NO_PORT])
         graph.add(entry["icmp"] >> ping >> output)
@@ -159,8 +187,18 @@ class Service:
         graph.add(entry["fragment"] >> self._doors[Door.OTHER])
         graph.add(output["resolve"] >> self._doors[Door.RESOLVE])
         graph.add(output >> self.port)
+        graph.add(self.outbox.port >> output)
         graph.add(self._doors[Door.ARP] >> self.port)  # what control code sends
         return graph
+
+    def _answering(self, handler: _Handler) -> Any:
+        """The node, or the port to plain Python, that answers."""
+        if handler.compiled:
+            return udp_handler(handler.function, self.interface, self.outbox, handler.drops)
+        plain = PlainPort(handler.function, self.interface, handler.drops)
+        plain.later, plain.spawn = self._answer_later, self._spawn
+        self._plain.append(plain)
+        return plain
 
     def start(self, workers: int = 1, **options: Any) -> Engine:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
@@ -172,11 +210,16 @@ class Service:
         self.host = Host(self.interface, self.links, voice.send, limit, icmp_per_second=per_second)
         for address, mac in self._pinned.items():
             self.host.pin(int(address), address.version, mac)
+        self._by_descriptor: dict[int, Callable[[], object]] = {}
+        self._by_descriptor |= {door.fileno(): partial(self._heard, reason) for reason, door in self._doors.items()}
+        for door in self._doors.values():
+            door.poll()  # compiled now, not when somebody waits for an answer
+        self._by_descriptor |= {plain.fileno(): plain.serve for plain in self._plain}
+        for plain in self._plain:
+            plain.serve()
         self._poller = select.poll()
-        self._by_descriptor = {door.fileno(): reason for reason, door in self._doors.items()}
-        for descriptor, reason in self._by_descriptor.items():
+        for descriptor in self._by_descriptor:
             self._poller.register(descriptor, select.POLLIN)
-            self._doors[reason].poll()  # compiled now, not when somebody waits for an answer
         self._tick_s = self._refresh_s = 0.0
         engine.start()
         self.engine = engine
@@ -185,14 +228,14 @@ class Service:
 
     def poll(self, timeout_s: float = _TICK_S) -> None:
         """Deal with what came for control code, or wait for it at most ``timeout_s``; let time pass."""
-        assert self.host is not None and self.engine is not None
         wait_s = min(timeout_s, max(self._tick_s - time.monotonic(), 0.0))
-        ready = self._poller.poll(wait_s * 1000)
+        for descriptor, _ in self._poller.poll(wait_s * 1000):
+            self._by_descriptor[descriptor]()
+        self._let_time_pass()
+
+    def _let_time_pass(self) -> None:
+        assert self.host is not None and self.engine is not None
         now_s = time.monotonic()
-        for descriptor, _ in ready:
-            reason = self._by_descriptor[descriptor]
-            for received in self._doors[reason].poll():
-                self.host.take(reason, received.data, now_s)
         if now_s >= self._tick_s:
             self._tick_s = now_s + _TICK_S
             self.host.tick(now_s)
@@ -200,25 +243,75 @@ class Service:
             self._refresh_s = now_s + _REFRESH_S
             self.engine.refresh()
 
+    def _heard(self, reason: Door) -> None:
+        """Something came by this door."""
+        assert self.host is not None
+        now_s = time.monotonic()
+        for received in self._doors[reason].poll():
+            self.host.take(reason, received.data, now_s)
+
     def stop(self) -> Report:
         """Close the port; the final counters."""
         assert self.engine is not None
-        return self.engine.stop()
+        self.report = self.engine.stop()
+        return self.report
 
     def run(self, workers: int | None = None, seconds: float | None = None, **options: Any) -> Report:
         """Answer until SIGINT or SIGTERM comes, ``seconds`` pass, or the port's input ends."""
+        end_s = None if seconds is None else time.monotonic() + seconds
         with Interruptible() as signals:
-            engine = self.start(workers or 1, **options)
-            end_s = None if seconds is None else time.monotonic() + seconds
-            try:
-                while not signals.event.is_set() and not engine.ended:
-                    left_s = _TICK_S if end_s is None else end_s - time.monotonic()
-                    if left_s <= 0:
-                        break
-                    self.poll(left_s)
-            finally:
-                report = self.stop()
+
+            def over() -> bool:
+                return signals.event.is_set() or (end_s is not None and time.monotonic() >= end_s)
+
+            if self._coroutines:
+                report = asyncio.run(self._serve(over, workers or 1, **options))
+            else:
+                engine = self.start(workers or 1, **options)
+                try:
+                    while not over() and not engine.ended:
+                        self.poll(_TICK_S if end_s is None else max(min(end_s - time.monotonic(), _TICK_S), 0.0))
+                finally:
+                    report = self.stop()
         return dataclasses.replace(report, interrupted=signals.event.is_set())
+
+    async def serve(self, workers: int = 1, **options: Any) -> Report:
+        """The same in a program that has an event loop: until it is cancelled, or the port's input ends."""
+        return await self._serve(lambda: False, workers, **options)
+
+    async def _serve(self, over: Callable[[], bool], workers: int, **options: Any) -> Report:
+        loop = asyncio.get_running_loop()
+        engine = self.start(workers, **options)
+        try:
+            for descriptor, deal in self._by_descriptor.items():
+                loop.add_reader(descriptor, deal)
+            while not over() and not engine.ended:
+                await asyncio.sleep(_TICK_S)
+                self._let_time_pass()
+        finally:
+            for descriptor in self._by_descriptor:
+                loop.remove_reader(descriptor)
+            for task in self._tasks:
+                task.cancel()
+            report = self.stop()
+        return report
+
+    # What plain Python sends ----------------------------------------------------------------------------------
+
+    def _spawn(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(answering)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _answer_later(self, request: PlainRequest, data: bytes) -> None:
+        assert self.host is not None
+        self.host.send_udp(request.destination, request.port, request.source, request.source_port, data)
+
+    def _send_udp(self, port: int, to: Address, to_port: int, data: bytes) -> None:
+        if self.host is None:
+            raise EndpointError("the service does not run yet: await service.serve(), or call service.run()")
+        if not self.host.send_udp(None, port, to, to_port, data):
+            raise EndpointError(f"no way leads to {to}: give the service a gateway, or an address of that network")
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:

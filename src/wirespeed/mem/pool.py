@@ -342,6 +342,11 @@ class Pool(Shared):
 
     # The control thread -----------------------------------------------------------------------------------
 
+    @property
+    def control_cache(self) -> int:
+        """Address of the control thread's free cells, for its kernels."""
+        return self._caches[-1]
+
     def take(self, vector: int, wanted: int) -> int:
         """Control thread: take up to ``wanted`` cells, descriptors written at ``vector``; returns how many."""
         self._check_writable()

@@ -6,7 +6,7 @@ from wirespeed.graph.node import Node, node
 from wirespeed.hashes.internet import update16
 from wirespeed.mem.descriptor import CHAINED, META, SHARED
 from wirespeed.stack.interface import Interface
-from wirespeed.stack.request import TTL
+from wirespeed.stack.turn import TTL
 from wirespeed.wire.checksum import ipv4_header_checksum, transport_valid
 from wirespeed.wire.icmp import ICMP6_ECHO_REPLY, ICMP6_ECHO_REQUEST, ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST
 

@@ -8,15 +8,16 @@ graph has bounded the queues before it, and errors are limited in rate (RFC 1122
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from wirespeed.stack import frames, frames6
 from wirespeed.stack.bucket import Bucket
 from wirespeed.stack.frames import ETHERNET_BYTES, Ipv4Packet
 from wirespeed.stack.frames6 import Ipv6Packet
-from wirespeed.stack.interface import NO_ROUTE, Interface, solicited_node
+from wirespeed.stack.interface import NO_ROUTE, Address, Interface, solicited_node
 from wirespeed.stack.links import Links
 from wirespeed.stack.neighbours import Neighbour, Neighbours
+from wirespeed.stack.packets import udp4, udp6
 from wirespeed.wire.arp import ARP_REPLY, ARP_REQUEST
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, MAC_GROUP_BIT
 from wirespeed.wire.icmp import (
@@ -301,6 +302,38 @@ class Host:
         hop = (high & _WORD) << 64 | low & _WORD
         if hop == 0 or self.six.resolve(hop, 0, packet.data, self._now_s) is None:
             self.stats.ignored += hop == 0
+
+    def send_udp(
+        self,
+        source: Address | None,
+        port: int,
+        to: Address,
+        to_port: int,
+        data: bytes,
+    ) -> bool:
+        """Send a datagram; False if no way leads there, or none of our addresses can.
+
+        Args:
+            source: our address that it was asked of; a group, or None: the one that fits the way.
+        """
+        if isinstance(to, IPv4Address):
+            hop = self.interface.route4(int(to))
+            own = int(source) if source is not None and self.interface.owns4(int(source)) else self.source4(hop)
+            if hop == NO_ROUTE or not own:
+                return False
+            made = frames.parse_ipv4(udp4((IPv4Address(own), port), (to, to_port), data))
+            assert made is not None
+            self.output4(made)
+            return True
+        high, low = self.interface.route6(*_pair(int(to)))
+        hop = (high & _WORD) << 64 | low & _WORD
+        own = int(source) if source is not None and self._owns6(int(source)) else self.source6(hop)
+        if not hop or not own:
+            return False
+        made6 = frames6.parse_ipv6(udp6((IPv6Address(own), port), (to, to_port), data))
+        assert made6 is not None
+        self.output6(made6)
+        return True
 
     # Errors ---------------------------------------------------------------------------------------------------
 

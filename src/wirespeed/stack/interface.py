@@ -169,6 +169,12 @@ class InterfaceView(View):
         """The IPv4 address that we speak from when nothing else says which."""
         return self._now().address4
 
+    @property
+    def address6(self) -> tuple[int, int]:
+        """The same for IPv6, as a pair; (0, 0): none."""
+        now = self._now()
+        return now.high6, now.low6
+
     def owns4(self, address: int) -> int:
         """Whether an IPv4 address is ours alone."""
         now = self._now()
@@ -390,6 +396,11 @@ class Interface:
     def address4(self) -> int:
         """See :attr:`InterfaceView.address4`."""
         return int(self._view.address4)
+
+    @property
+    def address6(self) -> tuple[int, int]:
+        """See :attr:`InterfaceView.address6`."""
+        return self._view.address6
 
     def owns4(self, address: int) -> int:
         """See :meth:`InterfaceView.owns4`."""

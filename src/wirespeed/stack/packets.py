@@ -87,6 +87,15 @@ def udp4(source: tuple[IPv4Address, int], destination: tuple[IPv4Address, int], 
     return ipv4(source[0], destination[0], PROTOCOL_UDP, ports + total.to_bytes(2) + payload)
 
 
+def udp6(source: tuple[IPv6Address, int], destination: tuple[IPv6Address, int], payload: bytes) -> bytes:
+    """The same over IPv6 (RFC 8200 section 8.1)."""
+    length = 8 + len(payload)
+    pseudo = source[0].packed + destination[0].packed + struct.pack("!II", length, PROTOCOL_UDP)
+    ports = struct.pack("!HHH", source[1], destination[1], length)
+    total = checksum(pseudo + ports + b"\0\0" + payload) or 0xFFFF
+    return ipv6(source[0], destination[0], PROTOCOL_UDP, ports + total.to_bytes(2) + payload)
+
+
 def icmp6(source: IPv6Address, destination: IPv6Address, kind: int, code: int, body: bytes) -> bytes:
     """An ICMPv6 message (not the packet): type, code, the checksum of RFC 4443 section 2.3, and ``body``."""
     pseudo = source.packed + destination.packed + struct.pack("!II", 4 + len(body), PROTOCOL_ICMP6)
@@ -102,4 +111,5 @@ def solicited_node(address: IPv6Address) -> IPv6Address:
 __all__ = [
     "ALL_NODES6", "ALL_ROUTERS6", "ANY4", "ANY6", "BROADCAST4", "INTERNETWORK_CONTROL", "ROUTER_ALERT4",
     "ROUTER_ALERT6_MLD", "SendPacket", "icmp6", "ipv4", "ipv6", "solicited_node", "udp4",
+    "udp6",
 ]  # fmt: skip

@@ -15,21 +15,25 @@ from typing import Any
 from wirespeed.graph.node import DEFAULT, Around, Node
 from wirespeed.jit import Local
 from wirespeed.stack.interface import Interface
-from wirespeed.stack.request import Reply, Request, answerable, begin, turn4, turn6, untouched
-from wirespeed.wire.ethernet import MAC_GROUP_BIT
+from wirespeed.stack.outbox import Outbox
+from wirespeed.stack.reply import Reply, answerable, begin, turn
+from wirespeed.stack.request import Request
 
 NO_ANSWER = "no-answer"
 """Door of requests whose handler wrote nothing."""
+SENT = "sent"
+"""Door of requests whose answers have been sent already, each by ``reply.send()``."""
 NOT_IN_ONE_CELL = "chained"
 """Door of requests that lie in several cells, or that somebody else holds: they cannot be answered in place."""
 
-_OWN_DROPS = (NO_ANSWER, NOT_IN_ONE_CELL)
+_OWN_DROPS = (NO_ANSWER, SENT, NOT_IN_ONE_CELL)
 _REQUEST_AND_REPLY: tuple[type[Local], ...] = (Request, Reply)
 
 
 def udp_handler(
     function: Callable[..., Any],
     interface: Interface,
+    outbox: Outbox,
     drops: Sequence[str] = (),
     name: str = "",
 ) -> Node:
@@ -38,6 +42,7 @@ def udp_handler(
     Args:
         function: ``function(request, reply)``, compiled into the loop.
         interface: whose address answers what was sent to a group.
+        outbox: takes what ``reply.send()`` sends.
         drops: names that the function may return.
         name: of the node; the function's own unless given.
     """
@@ -45,20 +50,18 @@ def udp_handler(
     def make(answer: Callable[..., Any]) -> Callable[..., Any]:
         def handle(pkt: Any) -> int:
             if not answerable(pkt):
-                return 2
+                return 3
             request = Request()
             reply = Reply()
             begin(pkt, request, reply)
+            reply.interface = interface
+            reply.outbox = outbox.address
             door = answer(request, reply)
             if door != 0:
                 return door
             if reply.length < 0:
-                return 1
-            if request.six == 0:
-                group = pkt.eth.dst & MAC_GROUP_BIT
-                turn4(pkt, interface.address4 if group != 0 else 0, reply.length, untouched(request, reply))
-            else:
-                turn6(pkt, 0, 0, reply.length, untouched(request, reply))
+                return 2 if reply.sent > 0 else 1
+            turn(pkt, request, reply)
             return 0
 
         return handle

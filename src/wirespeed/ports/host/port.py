@@ -129,7 +129,7 @@ class Host(Port):
             host_path.declare_asleep(self._asleep)
             found += self._collect(limit - len(found))  # sent before the workers could know that we sleep
         if len(found) >= limit:
-            os.eventfd_write(self._readable, 1)  # perhaps there is more: ask again
+            self._rearm()
         return found
 
     def send(self, data: Any) -> bool:
@@ -154,7 +154,7 @@ class Host(Port):
         if host_path.waiting(self.rx[0]) < self.options.size and self._compose(frame):
             wake = int(host_path.enqueue(self.rx[0], self._vector))
         if wake > 0:
-            os.eventfd_write(self._sent, 1)
+            self._wake()
         self._refused += wake < 0
         return wake >= 0
 
@@ -185,6 +185,14 @@ class Host(Port):
         host_path.declare_awake(self._asleep)
         with suppress(BlockingIOError):
             os.eventfd_read(self._readable)
+
+    def _rearm(self) -> None:
+        """Perhaps there is more: :meth:`fileno` says so, and we will be asked again."""
+        os.eventfd_write(self._readable, 1)
+
+    def _wake(self) -> None:
+        """The worker slept, and there is something for it."""
+        os.eventfd_write(self._sent, 1)
 
     def _collect(self, limit: int) -> list[Received]:
         """Take packets from all queues in turn."""
