@@ -1,4 +1,4 @@
-"""The resolver's transports over the kernel's sockets, its servers, and its hosts file; for where the kernel has the route."""
+"""The resolver's transports over the kernel's sockets, for where the kernel has the route; and the hosts file."""
 
 import asyncio
 from collections.abc import Iterable
