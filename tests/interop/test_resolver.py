@@ -30,8 +30,8 @@ def port():
         pytest.skip("needs dnsmasq")
     number = free_port()
     child = subprocess.Popen(
-        ["dnsmasq", "-k", "-C", "/dev/null", "-p", str(number), "-R", "-h", "-i", "lo", "--bind-interfaces", "-x", "", "-u",
-         "root", "--host-record=www.test,192.0.2.1,2001:db8::1,60", "--local=/test/", "--cname=web.test,www.test",
+        ["dnsmasq", "-k", "-C", "/dev/null", "-p", str(number), "-R", "-h", "-i", "lo", "--bind-interfaces", "-x", "",
+         "-u", "root", "--host-record=www.test,192.0.2.1,2001:db8::1,60", "--local=/test/", "--cname=web.test,www.test",
          *(f"--host-record=many.test,{address}" for address in MANY)],
         stderr=subprocess.PIPE,
     )  # fmt: skip
