@@ -3,16 +3,20 @@
 import ipaddress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
+from wirespeed.graph.node import Node
 from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.input import host_input, udp_input, udp_to
 from wirespeed.stack.interface import Interface, Route, Settings
 from wirespeed.stack.links import Links
 from wirespeed.stack.output import ip_output
+from wirespeed.stack.plain_udp import plain_udp
 
 US, PEER = "02:77:73:00:00:01", "02:00:00:00:00:02"
 HERE, THERE, AWAY = "10.7.0.1", "10.7.0.2", "192.0.2.9"
@@ -26,6 +30,9 @@ SETTINGS = Settings(
 TO_US = Ether(src=PEER, dst=US)
 TO_ALL = Ether(src=PEER, dst="ff:ff:ff:ff:ff:ff")
 DATA = UDP(sport=4000, dport=7) / b"data"
+
+
+FACE = Interface(SETTINGS)
 
 
 @pytest.fixture
@@ -95,6 +102,51 @@ def test_who_deals_with_it(face, case):
     assert not found.changed
 
 
+FOUND = ("eth", "ethertype", "l3", "ipv4", "ip_bytes", "protocol", "l4", "udp", "limit", "payload")
+
+
+def plain_and_general(face, packet):
+    """What both ways say of a packet; that they find the same headers if the plain one takes it."""
+    plain, said = plain_udp(face), []
+
+    def look(pkt):
+        parsed = [int(getattr(getattr(pkt, name), "address", getattr(pkt, name))) for name in FOUND]
+        said.append(plain(pkt))
+        found = [int(getattr(getattr(pkt, name), "address", getattr(pkt, name))) for name in FOUND]
+        assert found == parsed or said[0] == "unusual"
+
+    Node(look).trace(packet)
+    return said[0] is None, host_input(face).trace(packet).door == "" == udp_input.trace(packet).door
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_only_the_plain_case_goes_the_plain_way(face, case):
+    plain, general = plain_and_general(face, CASES[case][0])
+    assert plain == (case == "udp")
+    assert general or not plain
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, 45), st.integers(1, 255)), max_size=3), st.integers(0, 40), st.booleans())
+def test_what_goes_the_plain_way_is_sound(changes, size, summed):
+    """Whatever bytes are other than they were, and wherever the frame ends."""
+    udp = UDP(sport=4000, dport=7) if summed else UDP(sport=4000, dport=7, chksum=0)
+    data = bytearray(bytes(TO_US / IP(src=THERE, dst=HERE) / udp / bytes(size)))
+    for at, change in changes:
+        data[at % len(data)] ^= change
+    for packet in (bytes(data), bytes(data[:-1]), bytes(data) + b"\0"):
+        plain, general = plain_and_general(FACE, packet)
+        assert general or not plain
+    assert changes or plain_and_general(FACE, bytes(data)) == (True, True)
+
+
+def test_tagged_packets_and_tagged_interfaces_take_the_general_way(face):
+    packet = IP(src=THERE, dst=HERE) / DATA
+    face.set(Settings(**{**SETTINGS.__dict__, "vlan": 5}))
+    assert plain_and_general(face, TO_US / packet) == (False, False)
+    assert plain_and_general(face, TO_US / Dot1Q(vlan=5) / packet) == (False, True)
+
+
 def test_with_a_tag_only_that_tag(face):
     face.set(Settings(**{**SETTINGS.__dict__, "vlan": 5}))
     packet = IP(src=THERE, dst=HERE) / DATA
@@ -114,8 +166,8 @@ def test_checksums(ip, checksum, door):
 
 
 def test_ports():
-    assert udp_to(7).trace(TO_US / IP() / DATA).door == "here"
-    assert udp_to(8).trace(TO_US / IP() / DATA).door == ""
+    assert udp_to(7, "to_7").trace(TO_US / IP() / DATA).door == "here"
+    assert udp_to(8, "to_8").trace(TO_US / IP() / DATA).door == ""
 
 
 def test_echo(face):
@@ -136,12 +188,12 @@ def test_echo(face):
 
 def test_the_way_out(face):
     """On the link to the neighbour itself, else to the gateway; no neighbour: resolved; no way: dropped."""
-    settings = {**SETTINGS.__dict__}
-    settings["routes"] = (
+    given_settings = {**SETTINGS.__dict__}
+    given_settings["routes"] = (
         Route(ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_address("10.7.0.254")),
         Route(ipaddress.ip_network("2001:db8::/32"), ipaddress.ip_address("fd07::fe")),
     )
-    face.set(Settings(**settings))
+    face.set(Settings(**given_settings))
     links = Links(16)
     try:
         node = ip_output(face, links)
@@ -158,6 +210,12 @@ def test_the_way_out(face):
             links.install(hop, version, 0x0200_0000_0009)
             sent = Ether(node.trace(packet).data)
             assert (sent.dst, sent.src, bytes(sent.payload)) == ("02:00:00:00:00:09", US, bytes(packet.payload))
+            assert Ether(node.trace(packet).data).dst == "02:00:00:00:00:09"  # as remembered
+            links.install(hop, version, 0x0200_0000_000A)
+            assert Ether(node.trace(packet).data).dst == "02:00:00:00:00:0a"
+            face.set(Settings(**{**given_settings, "routes": (), "addresses": ()}))
+            assert node.trace(packet).door == "no-route"
+            face.set(Settings(**given_settings))
             links.withdraw(hop, version)
             assert node.trace(packet).door == "resolve"
         assert node.trace(TO_US / IP(src=HERE, dst="203.0.113.1") / DATA).door == "no-route"

@@ -10,9 +10,13 @@
 
 ::
 
-    port ──▶ host_input ──▶ udp_input ──▶ udp_to_7 ──▶ ... ──▶ host:no-port
-               │ arp, icmp, other            ▼
-               ▼                            echo ──▶ ip_output ──▶ port
+    port ──▶ plain_udp ──▶ to_7 ──▶ ... ──▶ host:no-port
+               │ unusual      ▼
+               │             echo ──▶ ip_output ──▶ port
+               ▼                          ▲
+             host_input ──▶ udp_input ──▶ udp_to_7, echo_unusual ...
+               │ arp, icmp, other
+               ▼
         icmp_echo ──▶ ip_output             outbox ──▲│ resolve
                ▼                                      ▼
         control code (stack/host.py) ◀── host ports: one for each reason, so that no flood silences the others
@@ -43,6 +47,7 @@ from wirespeed.stack.links import Links
 from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.output import ip_output
 from wirespeed.stack.plain import PlainPort, PlainRequest
+from wirespeed.stack.plain_udp import plain_udp, unusual
 from wirespeed.stack.udp import udp_handler
 from wirespeed.wire.ethernet import mac_address
 
@@ -166,39 +171,51 @@ class Service:
 
     def build(self) -> Graph:
         """The graph of this service; nothing is opened yet."""
-        graph, entry, output = Graph(), host_input(self.interface), ip_output(self.interface, self.links)
-        ping = icmp_echo(self.interface)
+        graph, plain, entry = Graph(), plain_udp(self.interface), host_input(self.interface)
+        output = ip_output(self.interface, self.links)
+        other, ping = output.named("ip_output_unusual"), icmp_echo(self.interface)
         self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in Door}
         for door in self._doors.values():
             door.passive = True
-        graph.add(self.port >> entry >> udp_input)
-        at: Any = udp_input
-        for handler in self._handlers:
-            choose = udp_to(handler.port)
-            graph.add(at >> choose)
-            graph.add(choose["here"] >> self._answering(handler) >> output)
-            at = choose
-        graph.add(at >> self._doors[Door.NO_PORT])
-        graph.add(entry["icmp"] >> ping >> output)
+        answers = [self._answering(handler) for handler in self._handlers]
+        graph.add(self.port >> plain)
+        self._choose(graph, plain, "to", [usual for usual, _ in answers], output)
+        graph.add(plain["unusual"] >> unusual >> entry >> udp_input)
+        self._choose(graph, udp_input, "udp_to", [unusual for _, unusual in answers], other)
+        graph.add(entry["icmp"] >> ping >> other)
         graph.add(entry["icmp6"] >> ping)
         graph.add(ping["other"] >> self._doors[Door.ICMP])
         graph.add(entry["arp"] >> self._doors[Door.ARP])
         graph.add(entry["other"] >> self._doors[Door.OTHER])
         graph.add(entry["fragment"] >> self._doors[Door.OTHER])
-        graph.add(output["resolve"] >> self._doors[Door.RESOLVE])
-        graph.add(output >> self.port)
-        graph.add(self.outbox.port >> output)
+        for each in (output, other):
+            graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
+            graph.add(each >> self.port)
+        for source in (self.outbox.port, *self._plain):
+            graph.add(source >> other)
         graph.add(self._doors[Door.ARP] >> self.port)  # what control code sends
         return graph
 
-    def _answering(self, handler: _Handler) -> Any:
-        """The node, or the port to plain Python, that answers."""
+    def _choose(self, graph: Graph, at: Any, name: str, answers: Sequence[Any], output: Any) -> None:
+        """From ``at``, a datagram goes to who answers its port, then out."""
+        for handler, answer in zip(self._handlers, answers, strict=True):
+            choose = udp_to(handler.port, f"{name}_{handler.port}")
+            graph.add(at >> choose)
+            graph.add(choose["here"] >> answer)
+            if not isinstance(answer, PlainPort):
+                graph.add(answer >> output)
+            at = choose
+        graph.add(at >> self._doors[Door.NO_PORT])
+
+    def _answering(self, handler: _Handler) -> tuple[Any, Any]:
+        """The node, or the port to plain Python, that answers: for plain datagrams, and for all others."""
         if handler.compiled:
-            return udp_handler(handler.function, self.interface, self.outbox, handler.drops)
+            made = udp_handler(handler.function, self.interface, self.outbox, handler.drops)
+            return made, made.named(f"{made.name}_unusual")
         plain = PlainPort(handler.function, self.interface, handler.drops)
         plain.later, plain.spawn = self._answer_later, self._spawn
         self._plain.append(plain)
-        return plain
+        return plain, plain
 
     def start(self, workers: int = 1, **options: Any) -> Engine:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""

@@ -68,7 +68,7 @@ class ProcessPart:
         functions = [draft.names[node] for node in members]
         following = {target for node in members for target in plan.graph.targets(node)}
         functions += [draft.prefetches[target] for target in following if target in draft.prefetches]
-        parse = PARSERS[draft.level(functions)].__name__
+        parse = PARSERS[0 if entry.parses else draft.level(functions)].__name__
         write()
         write(f"# {' + '.join(node.name for node in members)}")
         if entry in draft.prefetches and any(plan.graph.edges[port, DEFAULT] is entry for port in plan.graph.sources):

@@ -52,6 +52,7 @@ class Node(Joinable):
         function: the Python function.
         outputs, drops: names of doors, as declared.
         prefetch: a function of the packet that asks for the memory ``function`` will read, or None.
+        parses: it finds the headers itself, for all nodes behind it that no other way leads to.
         around: None, or what makes ``function`` one of something else than a packet (:class:`Around`).
     """
 
@@ -63,12 +64,14 @@ class Node(Joinable):
         prefetch: Callable[..., Any] | None = None,
         name: str = "",
         around: "Around | None" = None,
+        parses: bool = False,
     ) -> None:
         self.function = function
         self.outputs = tuple(outputs)
         self.drops = tuple(drops)
         self.prefetch = prefetch
         self.around = around
+        self.parses = parses
         self.name = name or function.__name__
         self.__doc__ = inspect.getdoc(function) or ""
         self.__name__ = self.name
@@ -101,7 +104,7 @@ class Node(Joinable):
 
     def named(self, name: str) -> "Node":
         """The same node once more, under another name: each counts for itself and is joined for itself."""
-        return Node(self.function, self.outputs, self.drops, self.prefetch, name, self.around)
+        return Node(self.function, self.outputs, self.drops, self.prefetch, name, self.around, self.parses)
 
     def __getitem__(self, door: str) -> Chain:
         """``node["dns"] >> port``: the chain that starts at this door."""

@@ -88,15 +88,15 @@ def udp_input(pkt: Any) -> str | None:
     return None if udp_valid(pkt) else "bad-checksum"
 
 
-def udp_to(port: int) -> Node:
-    """Make the node that picks the datagrams for a port, called ``udp_to_<port>``."""
+def udp_to(port: int, name: str) -> Node:
+    """Make the node that picks the datagrams for a port."""
 
     @node(outputs=["here"])
     def udp_to(pkt: Any) -> str | None:
         """Datagrams for this port leave by ``here``, the others go on."""
         return "here" if pkt.udp.dport == port else None
 
-    return udp_to.named(f"udp_to_{port}")
+    return udp_to.named(name)
 
 
 __all__ = ["host_input", "udp_input", "udp_to"]

@@ -76,6 +76,7 @@ class Half(View):
     address4 = le64(88, "the IPv4 address that we speak from if nothing says which; 0: none")
     high6 = le64(96, "first own IPv6 address")
     low6 = le64(104)
+    untagged_mac = le64(112, "frame_mac if packets carry no tag, else a number that no address is")
     SIZE = _HALF
 
 
@@ -174,6 +175,16 @@ class InterfaceView(View):
         """The same for IPv6, as a pair; (0, 0): none."""
         now = self._now()
         return now.high6, now.low6
+
+    @property
+    def untagged_mac(self) -> int:
+        """``frame_mac`` if packets carry no tag, else a number that no Ethernet address is."""
+        return self._now().untagged_mac
+
+    def is_first4(self, address: int) -> int:
+        """Whether an IPv4 address is our first one, or of its prefix: most often no need to look further."""
+        now = self._now()
+        return 1 if address & now.mask4 == now.first4 else 0
 
     def owns4(self, address: int) -> int:
         """Whether an IPv4 address is ours alone."""
@@ -316,8 +327,8 @@ class Interface:
             self.reclaimer.synchronize()  # nobody reads the half that does not count
         spare = _HEAD if load64(self.address) != _HEAD else _HEAD + _HALF
         self._write(self.address + spare, settings)
-        self._view.generation += 1
         store_release(self.address, spare)
+        self._view.generation += 1  # after it: who remembers what the old half said remembers it under the old number
         self.settings = settings
 
     def _check(self, settings: Settings) -> None:
@@ -345,6 +356,7 @@ class Interface:
         half, writer = Half(at), _Writer(at)
         half.mac = settings.mac
         half.frame_mac = int.from_bytes(settings.mac.to_bytes(6, "big"), "little")
+        half.untagged_mac = half.frame_mac if settings.vlan is None else -1
         half.vlan = NO_VLAN if settings.vlan is None else settings.vlan
         own4 = [(int(each.ip), 0xFFFF_FFFF) for each in settings.of(4)]
         half.address4 = own4[0][0] if own4 else 0
@@ -401,6 +413,20 @@ class Interface:
     def address6(self) -> tuple[int, int]:
         """See :attr:`InterfaceView.address6`."""
         return self._view.address6
+
+    @property
+    def untagged_mac(self) -> int:
+        """See :attr:`InterfaceView.untagged_mac`."""
+        return int(self._view.untagged_mac)
+
+    @property
+    def generation(self) -> int:
+        """See :attr:`InterfaceView.generation`."""
+        return int(self._view.generation)
+
+    def is_first4(self, address: int) -> int:
+        """See :meth:`InterfaceView.is_first4`."""
+        return int(self._view.is_first4(address))
 
     def owns4(self, address: int) -> int:
         """See :meth:`InterfaceView.owns4`."""

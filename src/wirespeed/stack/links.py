@@ -7,6 +7,7 @@ bytes as they stand in a frame.
 import numpy as np
 
 from wirespeed.jit import be64
+from wirespeed.stack.paths import Paths
 from wirespeed.tables.hash import HashTable
 from wirespeed.tables.keys import Key
 
@@ -31,6 +32,7 @@ class Links:
     def __init__(self, limit: int = 1024) -> None:
         self.four = HashTable(np.uint32, limit)
         self.six = HashTable(Address6, limit)
+        self.paths = Paths()
 
     def install(self, address: int, version: int, mac: int) -> None:
         """The neighbour ``address`` is at ``mac``, both integers, from now on."""
@@ -39,6 +41,7 @@ class Links:
             self.four[address] = value
         else:
             self.six[address.to_bytes(16, "big")] = value
+        self.paths.forget()
 
     def withdraw(self, address: int, version: int) -> None:
         """Nobody knows any more where ``address`` is."""
@@ -46,8 +49,10 @@ class Links:
             self.four.delete(address)
         else:
             self.six.delete(address.to_bytes(16, "big"))
+        self.paths.forget()
 
     def close(self) -> None:
         """Give the memory back; no graph may run with it."""
         self.four.close()
         self.six.close()
+        self.paths.close()

@@ -7,11 +7,12 @@ from wirespeed.jit import bswap32, bswap64, load32, load64, store32, store64
 from wirespeed.mem.descriptor import address_of
 from wirespeed.stack.interface import NO_ROUTE, Interface
 from wirespeed.stack.links import UNKNOWN, Links
+from wirespeed.wire.ethernet import ETHERTYPE_IPV4
 
 
 def ip_output(interface: Interface, links: Links) -> Node:
     """Make the node for one interface and its neighbours."""
-    four, six = links.four, links.six
+    four, six, paths = links.four, links.six, links.paths
 
     @node(outputs=["resolve"], drops=["no-route"])
     def ip_output(pkt: Any) -> str | None:
@@ -22,11 +23,17 @@ def ip_output(interface: Interface, links: Links) -> Node:
         """
         frame = address_of(pkt.cells, pkt.desc)
         ip = frame + (pkt.l3 - pkt.start)
-        if pkt.ipv4:
-            hop = interface.route4(bswap32(load32(ip + 16)))
-            if hop == NO_ROUTE:
-                return "no-route"
-            mac = four.lookup(hop)
+        if pkt.ethertype == ETHERTYPE_IPV4:
+            target = bswap32(load32(ip + 16))
+            generation = paths.generation + interface.generation
+            mac = paths.find(target, generation)
+            if mac == UNKNOWN:
+                hop = interface.route4(target)
+                if hop == NO_ROUTE:
+                    return "no-route"
+                mac = four.lookup(hop)
+                if mac != UNKNOWN:
+                    paths.keep(target, generation, mac)
         else:
             high, low = interface.route6(bswap64(load64(ip + 24)), bswap64(load64(ip + 32)))
             if high | low == 0:

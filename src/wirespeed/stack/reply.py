@@ -31,7 +31,7 @@ from wirespeed.stack.interface import InterfaceView
 from wirespeed.stack.outbox import post
 from wirespeed.stack.request import Request
 from wirespeed.stack.turn import turn4, turn6
-from wirespeed.wire.ethernet import MAC_GROUP_BIT
+from wirespeed.wire.ethernet import ETHERTYPE_IPV6, MAC_GROUP_BIT
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.payload import Bytes, Payload, pack_payload
 from wirespeed.wire.udp import Udp
@@ -201,7 +201,7 @@ def begin(pkt: Packet, request: Request, reply: Reply) -> None:
     request.payload = Bytes(pkt.payload.address)
     request.opened = 0
     request.ip = pkt.l3
-    request.six = 0 if pkt.ipv4 else 1
+    request.six = 1 if pkt.ethertype == ETHERTYPE_IPV6 else 0
     request.udp = Udp(pkt.l4)
     request.meta = CellHeader(pkt.meta.address)
     reply.at = pkt.l4 + 8
