@@ -25,6 +25,7 @@ cardinality estimation algorithms for HyperLogLog sketches", arXiv:1702.01284, 2
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeed.errors import TableError
-from wirespeed.jit import kernel, le64, leading_zeros, load8, multiply, rotate_left, shift_right, store8, store64
+from wirespeed.jit import fill, kernel, le64, leading_zeros, load8, multiply, rotate_left, shift_right, store8, store64
 from wirespeed.tables.sketch import DATA, Sketch, SketchView
 
 MIN_PRECISION: int = 4
@@ -56,6 +57,10 @@ class HyperLogLogView(SketchView):
             store8(register, run)
             return 1
         return 0
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        fill(self.address + DATA, 0, rotate_left(1, self.precision))
 
     def add(self, key: int) -> int:
         """Add an integer key; 1 if that changed a register."""
@@ -167,14 +172,15 @@ class HyperLogLog(Sketch):
         self._check_writable()
         self._bulk(_add_rows, keys)
 
-    def estimate(self) -> float:
-        """How many different keys all workers have seen together."""
-        return estimate_from(self.registers(), self.parameters["precision"])
+    def estimate(self, workers: Iterable[int] | None = None) -> float:
+        """How many different keys all workers, or some of them, have seen together."""
+        return estimate_from(self.registers(workers), self.parameters["precision"])
 
-    def registers(self) -> NDArray[np.uint8]:
-        """The registers of the union of all workers."""
-        copies = [self._registers(block.address) for block in self._blocks]
-        return np.maximum.reduce(copies) if len(copies) > 1 else copies[0].copy()
+    def registers(self, workers: Iterable[int] | None = None) -> NDArray[np.uint8]:
+        """The registers of the union of all workers, or of some."""
+        chosen = range(self.workers) if workers is None else workers
+        copies = [self._registers(self._blocks[worker].address) for worker in chosen]
+        return np.maximum.reduce([np.zeros(1 << self.parameters["precision"], np.uint8), *copies])
 
     def __int__(self) -> int:
         return round(self.estimate())

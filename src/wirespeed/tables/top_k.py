@@ -32,7 +32,7 @@ A. Metwally, D. Agrawal and A. El Abbadi, "Efficient computation of frequent and
 2005; P. Agarwal et al., "Mergeable summaries", PODS 2012.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any
@@ -45,6 +45,7 @@ from wirespeed.jit import (
     cold,
     copy,
     fence_release,
+    fill,
     inline,
     kernel,
     le64,
@@ -105,6 +106,12 @@ class TopKView(SketchView):
     def add_at(self, address: int, n: int = 1) -> int:
         """:meth:`add` for the key of ``key_bytes`` bytes at an address."""
         return _update(self.address, self.digest_at(address), 0, address, n)
+
+    def clear(self) -> None:
+        """Forget all keys; nobody may read meanwhile."""
+        self.used = 0
+        self.total = 0
+        fill(self.address + DATA, 0, self.next - DATA)
 
     def count_digest(self, digest: int) -> int:
         """What a key has at most, by its digest."""
@@ -351,11 +358,11 @@ class TopK(Sketch):
 
     __getitem__ = count
 
-    def most_common(self, n: int | None = None) -> list[TopItem]:
-        """The ``n`` keys with the highest counts (all that are kept if None), highest first."""
+    def most_common(self, n: int | None = None, workers: Iterable[int] | None = None) -> list[TopItem]:
+        """The ``n`` keys with the highest counts (all that are kept if None), highest first; of some workers only."""
         found: dict[Any, list[int]] = {}  # key: count, error, and the lowest of the copies that have it
         lowest = 0
-        for block in self._blocks:
+        for block in self._blocks if workers is None else [self._blocks[worker] for worker in workers]:
             floor = int(block.lowest())
             lowest += floor
             for key, count, error in self._read(block):
