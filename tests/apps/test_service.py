@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 
 import pytest
@@ -204,3 +205,45 @@ def test_nobody_answers(wire, caplog):
     (said,) = caplog.records
     assert isinstance(said.exc_info[1], TimeoutError)
     assert "10.7.0.3 port 53 did not answer: asked 2 times" in str(said.exc_info[1])
+
+
+def plain_echo(request, reply):
+    reply.write(request.payload)
+
+
+async def later_echo(request, reply):
+    reply.write(request.payload)
+
+
+@pytest.mark.parametrize("functions", [(), (plain_echo,), (later_echo,), (plain_echo, later_echo)])
+def test_services_without_compiled_handlers(functions):
+    service = ws.Service("host:alone", address=f"{HERE}/24")
+    for number, function in enumerate(functions, 7):
+        service.udp(number, compiled=False)(function)
+    service.build().check()
+
+
+def twice():
+    service = ws.Service("host:w")
+    service.udp(7)(plain_echo)
+    service.udp(7)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    (lambda: ws.Service("host:w", address="10.7.0.1/33"), "'10.7.0.1/33' is no address"),
+    (lambda: ws.Service("host:w", "10.7.0.1/24", gateway="10.8.0.1"), "gateway 10.8.0.1 is in none of 10.7.0.0/24"),
+    (lambda: ws.Service("host:w", neighbours={"10.7.0.2": "02:0"}), "'02:0' is no Ethernet address"),
+    (lambda: ws.Service("host:w").udp(0), "UDP port 0 must be 1 to 65535"),
+    (twice, "UDP port 7 is taken by plain_echo"),
+])  # fmt: skip
+def test_bad_input(wrong, said):
+    with pytest.raises(ws.WirespeedError, match=re.escape(said)):
+        wrong()
+
+
+def test_endpoints_before_the_start():
+    service = ws.Service("host:w", address=f"{HERE}/24")
+    endpoint = service.endpoint()
+    assert endpoint.port >= 49152
+    with pytest.raises(ws.WirespeedError, match="does not run yet"):
+        endpoint.send(b"", (THERE, 53))

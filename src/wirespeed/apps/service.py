@@ -188,7 +188,8 @@ class Service:
         graph.add(entry["arp"] >> self._doors[Door.ARP])
         graph.add(entry["other"] >> self._doors[Door.OTHER])
         graph.add(entry["fragment"] >> self._doors[Door.OTHER])
-        for each in (output, other):
+        compiled = any(handler.compiled for handler in self._handlers)
+        for each in (output, other) if compiled else (other,):
             graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
             graph.add(each >> self.port)
         for source in (self.outbox.port, *self._plain):
