@@ -27,8 +27,6 @@ from wirespeed.wire.dns import (
 AUTHORITATIVE: int = 0x04
 TRUNCATED: int = 0x02
 """Flags of a reply as they stand in memory, the rcode 8 bits up."""
-NO_ADDITIONAL: int = 0x0000_FFFF_FFFF_FFFF
-"""Mask of a word of counts: no additional records."""
 
 _ANSWERS_AT = 16  # bits of a word of counts below that of answers
 _POINTER = 0xC000
@@ -48,30 +46,28 @@ def trailer_of(answer: int) -> int:
 
 
 @inline
-def place(message: int, used: int, answer: int, end: int, wild: int, size: int) -> None:
-    """Put the first ``size`` bytes of an answer's records at offset ``used``, and move its pointers.
+def place(message: int, used: int, answer: int, end: int, wild: int) -> None:
+    """Put an answer's records at offset ``used``, and move its pointers.
 
     ``end`` is the offset behind the name that its owner is a suffix of; ``wild`` the offset of the name that a wildcard
     stands for, else 0.
     """
-    copy(message + used, data_of(answer), size)
+    copy(message + used, data_of(answer), load16(answer))
     trailer = trailer_of(answer)
-    own = load16(trailer + 2)
+    own = load16(trailer)
     shift = end - own - QUESTION
     behind = QUESTION + own + 4
     first = wild if wild != 0 else QUESTION + shift
-    for i in range(load16(trailer + 4)):
-        at = load16(trailer + 6 + (i << 1))
-        if at >= size:
-            break
-        pointer = bswap16(load16(message + used + at)) & ~_POINTER
+    for i in range(load16(trailer + 2)):
+        at = message + used + load16(trailer + 4 + (i << 1))
+        pointer = bswap16(load16(at)) & ~_POINTER
         if pointer >= behind:
             pointer += used - behind
         elif pointer != QUESTION:
             pointer += shift
         else:
             pointer = first
-        store16(message + used + at, bswap16(pointer | _POINTER))
+        store16(at, bswap16(pointer | _POINTER))
 
 
 @inline
@@ -132,7 +128,7 @@ def compose(
         length = load16(alias)
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, alias, at + size, wild, length)
+        place(message, used, alias, at + size, wild)
         aliases += 1
         at, size = used + _RECORD_HEAD, length - _RECORD_HEAD
         used += length
@@ -140,15 +136,11 @@ def compose(
         answer = 0
     if answer != 0:
         length = load16(answer)
-        more = load64(answer) & ~0xFFFF
-        if used + length > limit:  # RFC 2181 section 9: what is only of use may be left out
-            length = load16(trailer_of(answer))
-            more &= NO_ADDITIONAL
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, answer, at + size, wild, length)
+        place(message, used, answer, at + size, wild)
         used += length
-        counts = more
+        counts = load64(answer) & ~0xFFFF
     answers = bswap16(bswap16(counts >> _ANSWERS_AT) + aliases)
     return used, flags, counts & ~(0xFFFF << _ANSWERS_AT) | answers << _ANSWERS_AT, key
 
@@ -164,4 +156,4 @@ def any_of(store: StoreView, node: int) -> int:
     return 0
 
 
-__all__ = ["AUTHORITATIVE", "NO_ADDITIONAL", "TRUNCATED", "compose", "data_of"]
+__all__ = ["AUTHORITATIVE", "TRUNCATED", "compose", "data_of"]

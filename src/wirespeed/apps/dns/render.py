@@ -4,33 +4,32 @@
 
     0   bytes of records (16)         counts: answer, authority, additional, as in a message (3 x 16)
     8   the records, as they follow a question whose name is the owner
-    .   at an even offset: bytes without the additional section; bytes of the owner; how many pointers; where each is
+    .   at an even offset: bytes of the owner; how many pointers; where each is
 
-A positive answer has the records asked for and the addresses of names in them (MX, SRV, NS), which may be left out; a
-referral has the delegation's NS records and their addresses, which may not (RFC 9471); a negative answer the SOA
-record, its TTL at most its last field (RFC 2308 section 3). Names are compressed in the types of RFC 1035 only (RFC
-3597 section 4), but not in CNAME: a chain of aliases goes on from there.
+A positive answer has the records asked for and nothing else: what a resolver can ask for is no use to it unasked, and
+of use to who has others flooded with answers. A referral has the delegation's NS records and their addresses (RFC
+9471); a negative answer the SOA record, its TTL at most its last field (RFC 2308 section 3). Names are compressed in
+the types of RFC 1035 only (RFC 3597 section 4), but not in CNAME: a chain of aliases goes on from there.
 """
 
 import struct
 from collections.abc import Iterable, Mapping
 
 from wirespeed.apps.dns.zone import DnsError, name_text, records
-from wirespeed.wire.dns import CLASS_IN, QUESTION, TYPE_A, TYPE_AAAA, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV
+from wirespeed.wire.dns import CLASS_IN, QUESTION, TYPE_A, TYPE_AAAA, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA
 
 ANSWER_MAX: int = 60_000
 """Bytes of an answer's records."""
 ADDITIONAL_MAX: int = 64
-"""Additional records of an answer."""
+"""Additional records of a referral."""
 
 _HEAD = struct.Struct("<H")
 _COUNTS = struct.Struct(">3H")
-_TRAILER = struct.Struct("<3H")
+_TRAILER = struct.Struct("<2H")
 _RECORD = struct.Struct(">HHIH")
 _TO_OWNER = struct.pack(">H", 0xC000 | QUESTION)
 _TARGET_AT = 0x2000  # pointers have 14 bits, and an answer may follow a chain of aliases
 _NAMES_AT = {TYPE_NS: 0, TYPE_PTR: 0, TYPE_MX: 2}
-_ADDRESSED = {TYPE_NS: 0, TYPE_MX: 2, TYPE_SRV: 6}
 
 RRset = dict[bytes, int]
 """Records of a name and type: TTL by data."""
@@ -97,9 +96,9 @@ class Writer:
                     if kind in group and self.counts[2] + len(group[kind]) <= ADDITIONAL_MAX:
                         self.rrset(2, name, kind, group[kind])
 
-    def bytes(self, without_additional: int) -> bytes:
+    def bytes(self) -> bytes:
         """The answer. Raises DnsError: it is too long."""
-        return _answer(self.out, self.counts, without_additional, self.owner, self.pointers)
+        return _answer(self.out, self.counts, self.owner, self.pointers)
 
     def _name(self, name: bytes) -> None:
         low, at = name.lower(), 0
@@ -117,14 +116,12 @@ class Writer:
         self.out += name
 
 
-def _answer(
-    out: bytes | bytearray, counts: Iterable[int], without_additional: int, owner: bytes, pointers: list[int]
-) -> bytes:
+def _answer(out: bytes | bytearray, counts: Iterable[int], owner: bytes, pointers: list[int]) -> bytes:
     if len(out) > ANSWER_MAX:
         raise DnsError(f"{name_text(owner)}: {len(out):,} bytes of records of one type: {ANSWER_MAX:,} are possible")
     return b"".join((
         _HEAD.pack(len(out)), _COUNTS.pack(*counts), out, b"\0" * (len(out) & 1),
-        _TRAILER.pack(without_additional, len(owner), len(pointers)), struct.pack(f"<{len(pointers)}H", *pointers),
+        _TRAILER.pack(len(owner), len(pointers)), struct.pack(f"<{len(pointers)}H", *pointers),
     ))  # fmt: skip
 
 
@@ -134,20 +131,12 @@ def _end_of_name(data: bytes, at: int) -> int:
     return at + 1
 
 
-def targets(kind: int, rrset: RRset) -> list[bytes]:
-    """The names in records whose addresses go with them, in lower case."""
-    at = _ADDRESSED.get(kind)
-    return [] if at is None else [data[at:].lower() for data in rrset]
-
-
-def positive(owner: bytes, kind: int, rrset: RRset, zone: Mapping[bytes, bytes]) -> bytes:
+def positive(owner: bytes, kind: int, rrset: RRset) -> bytes:
     """The answer with the records of one type."""
-    if kind in _ADDRESSED or kind in _NAMES_AT or kind == TYPE_SOA:
+    if kind in _NAMES_AT or kind == TYPE_SOA:
         writer = Writer(owner)
         writer.rrset(0, owner, kind, rrset)
-        alone = len(writer.out)
-        writer.addresses(targets(kind, rrset), zone)
-        return writer.bytes(alone)
+        return writer.bytes()
     first = _TO_OWNER if owner != b"\0" else owner
     ttl = min(rrset.values())
     parts, pointers, at = [], [], 0
@@ -155,15 +144,15 @@ def positive(owner: bytes, kind: int, rrset: RRset, zone: Mapping[bytes, bytes])
         parts += (first, _RECORD.pack(kind, CLASS_IN, ttl, len(data)), data)
         pointers.append(at)
         at += len(first) + _RECORD.size + len(data)
-    return _answer(b"".join(parts), (len(rrset), 0, 0), at, owner, pointers if first is _TO_OWNER else [])
+    return _answer(b"".join(parts), (len(rrset), 0, 0), owner, pointers if first is _TO_OWNER else [])
 
 
 def referral(owner: bytes, rrset: RRset, zone: Mapping[bytes, bytes]) -> bytes:
     """The answer for what is at or below a delegation."""
     writer = Writer(owner)
     writer.rrset(1, owner, TYPE_NS, rrset)
-    writer.addresses(targets(TYPE_NS, rrset), zone)
-    return writer.bytes(len(writer.out))
+    writer.addresses((data.lower() for data in rrset), zone)
+    return writer.bytes()
 
 
 def negative(origin: bytes, soa: RRset) -> bytes:
@@ -171,7 +160,7 @@ def negative(origin: bytes, soa: RRset) -> bytes:
     writer = Writer(origin)
     data, ttl = next(iter(soa.items()))
     writer.record(1, origin, TYPE_SOA, min(ttl, int.from_bytes(data[-4:], "big")), data)
-    return writer.bytes(len(writer.out))
+    return writer.bytes()
 
 
-__all__ = ["ANSWER_MAX", "RRset", "Writer", "grouped", "negative", "positive", "referral", "targets"]
+__all__ = ["ANSWER_MAX", "RRset", "Writer", "grouped", "negative", "positive", "referral"]

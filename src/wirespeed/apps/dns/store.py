@@ -167,13 +167,13 @@ class _ZoneDraft:
         if TYPE_NS in group and name != self.origin:
             self._write_cut(name, zone, group)
             return
-        self._node(name, zone, [(kind, positive(name, kind, group[kind], self.names)) for kind in group])
+        self._node(name, zone, [(kind, positive(name, kind, group[kind])) for kind in group])
 
     def _write_cut(self, name: bytes, zone: int, group: dict[int, RRset]) -> None:
         """A delegation: of its own types only DS is ours (RFC 4035 section 3.1.4.1)."""
         draft = self.draft
         unit = draft.append(referral(name, group[TYPE_NS], self.names))
-        answers = [(TYPE_DS, positive(name, TYPE_DS, group[TYPE_DS], self.names))] if TYPE_DS in group else []
+        answers = [(TYPE_DS, positive(name, TYPE_DS, group[TYPE_DS]))] if TYPE_DS in group else []
         node = draft.node(name, CUT, zone, answers, True)
         draft.set_entry0(node, unit)
         self._is_wildcard(name, node)
