@@ -185,6 +185,10 @@ def normal(wire: bytes) -> object:
     sections = []
     if message.answer and message.answer[-1].rdtype == dns.rdatatype.NS:
         message.additional.clear()
+    if message.flags & dns.flags.TC:  # with what fitted, or with nothing: who asked asks again
+        message.answer.clear()
+        message.authority.clear()
+        message.additional.clear()
     for section in message.sections[1:]:
         sections.append(sorted(
             (rrset.name.canonicalize().to_wire(), rrset.rdtype, rrset.ttl, rdata.to_digestable())

@@ -8,7 +8,7 @@ Rate Limiting" (2012); the meter is a virtual clock (GCRA), so there is nothing 
 
 ::
 
-    a set, 64 bytes: four times    0  hash of network and answer    8  time until which it is paid for (ns)
+    a set, 64 bytes: four times    0  hash of network and answer    8  time until which it is paid for
 """
 
 from wirespeed.apps.dns.state import DnsView
@@ -23,29 +23,29 @@ _NET6 = (1 << 56) - 1
 
 
 @cold
-def admit(state: DnsView, now_ns: int, peer: int, answer: int) -> int:
+def admit(state: DnsView, now: int, peer: int, answer: int) -> int:
     """Whether an answer, known by a number, may go to ``peer`` now: PASS, DROP or SLIP."""
     network = peer & (_NET4 if shift_right(peer, 32) == 0 else _NET6)
     key = multiply_fold(multiply_fold(network ^ state.seed0, answer ^ state.seed1), state.seed0 | 1)
     place = state.rates + ((key & state.rates_mask) << 6)
-    oldest, paid_ns = place, load64(place + 8)
+    oldest, paid = place, load64(place + 8)
     found = 0
     for i in range(4):
         entry = place + (i << 4)
-        until_ns = load64(entry + 8)
+        until = load64(entry + 8)
         if load64(entry) == key:
-            found, paid_ns = entry, until_ns
+            found, paid = entry, until
             break
-        if until_ns < paid_ns:
-            oldest, paid_ns = entry, until_ns
+        if until < paid:
+            oldest, paid = entry, until
     if found == 0:
-        found, paid_ns = oldest, now_ns
+        found, paid = oldest, now
         store64(found, key)
-    paid_ns = max(paid_ns, now_ns)
-    if paid_ns - now_ns < state.burst_ns:
-        store64(found + 8, paid_ns + state.interval_ns)
+    paid = max(paid, now)
+    if paid - now < state.burst:
+        store64(found + 8, paid + state.interval)
         return PASS
-    store64(found + 8, paid_ns)
+    store64(found + 8, paid)
     state.limited += 1
     if state.slip != 0 and state.limited % state.slip == 0:
         state.slipped += 1

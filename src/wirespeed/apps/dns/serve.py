@@ -52,12 +52,12 @@ _SHORTEST = QUESTION + 5
 
 
 @inline
-def serve(state: DnsView, now_ns: int, peer: int, request: int, length: int, reply: int, room: int) -> int:
+def serve(state: DnsView, now: int, peer: int, request: int, length: int, reply: int, room: int) -> int:
     """Answer one request.
 
     Args:
         state: the worker's.
-        now_ns: time, for the limit of rates.
+        now: time in ticks of :class:`wirespeed.apps.dns.server.DnsServer`; of no use without a limit of rates.
         peer: who asks, as :attr:`wirespeed.stack.request.Request.peer` has it.
         request: address of the datagram's payload, ``length`` bytes.
         reply: where the answer is written, ``room`` bytes at most; may be ``request``.
@@ -89,7 +89,7 @@ def serve(state: DnsView, now_ns: int, peer: int, request: int, length: int, rep
     if reply != request:
         copy(reply, request, used)
     if kin != _IN or extended & 0xFF != 0 or kind >= _META and kind < TYPE_ANY:
-        return _refuse(state, now_ns, peer, reply, used, flags, opt, extended)
+        return _refuse(state, now, peer, reply, used, flags, opt, extended)
     store = StoreView(load_acquire(state.address))
     node = find_name(store, reply + QUESTION, size)
     if node != 0 and load8(node + 1) & CUT == 0 and kind != 0:
@@ -98,7 +98,7 @@ def serve(state: DnsView, now_ns: int, peer: int, request: int, length: int, rep
             word = load64(answer)
             total = word & 0xFFFF
             if used + total <= limit:
-                verdict = admit(state, now_ns, peer, node) if state.interval_ns != 0 else PASS
+                verdict = admit(state, now, peer, node) if state.interval != 0 else PASS
                 if verdict != PASS:
                     return _limited(state, verdict, reply, used, flags, opt, extended)
                 if total <= 32 and used + 32 <= room:
@@ -107,7 +107,7 @@ def serve(state: DnsView, now_ns: int, peer: int, request: int, length: int, rep
                     copy(reply + used, data_of(answer), total)
                 state.answered += 1
                 return finish(state, reply, used + total, flags, AUTHORITATIVE, word & _COUNTS, opt, extended)
-    return _compose(state, store, now_ns, peer, reply, used, kind, node, limit, flags, opt, extended)
+    return _compose(state, store, now, peer, reply, used, kind, node, limit, flags, opt, extended)
 
 
 @inline
@@ -150,12 +150,12 @@ def finish(
 
 @cold
 def _compose(
-    state: DnsView, store: StoreView, now_ns: int, peer: int, reply: int, used: int, kind: int, node: int, limit: int,
+    state: DnsView, store: StoreView, now: int, peer: int, reply: int, used: int, kind: int, node: int, limit: int,
     flags: int, opt: int, extended: int,
 ) -> int:  # fmt: skip
     """All answers but the common one."""
     end, given, counts, key = compose(state, store, reply, used, kind, node, limit)
-    verdict = admit(state, now_ns, peer, key | 1) if state.interval_ns != 0 else PASS
+    verdict = admit(state, now, peer, key | 1) if state.interval != 0 else PASS
     if verdict != PASS:
         return _limited(state, verdict, reply, used, flags, opt, extended)
     rcode = given >> 8
@@ -184,10 +184,10 @@ def _limited(state: DnsView, verdict: int, reply: int, used: int, flags: int, op
 
 @cold
 def _refuse(
-    state: DnsView, now_ns: int, peer: int, reply: int, used: int, flags: int, opt: int, extended: int
+    state: DnsView, now: int, peer: int, reply: int, used: int, flags: int, opt: int, extended: int
 ) -> int:
     """Another class, a transfer, or another version of EDNS."""
-    verdict = admit(state, now_ns, peer, 1) if state.interval_ns != 0 else PASS
+    verdict = admit(state, now, peer, 1) if state.interval != 0 else PASS
     if verdict != PASS:
         return _limited(state, verdict, reply, used, flags, opt, extended)
     if extended & 0xFF != 0:

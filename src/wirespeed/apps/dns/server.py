@@ -29,7 +29,6 @@ RATE: float = 200
 """Equal answers to one network in a second."""
 SLIP: int = 2
 
-_NS_PER_S = 1_000_000_000
 _SET_BYTES = 64
 
 
@@ -63,6 +62,7 @@ class DnsServer:
         size_max: bytes of the largest answer to who takes more than 512.
         rate: equal answers to one network in a second; 0: no limit.
         slip: each so manieth answer beyond that is truncated, the others are dropped; 0: all are dropped.
+        ticks_per_s: of the time that workers pass: nanoseconds, unless said.
 
     Raises:
         DnsError: zones that cannot be, or a setting out of range.
@@ -73,7 +73,13 @@ class DnsServer:
     stride = DnsView.SIZE
 
     def __init__(
-        self, zones: Sequence[Zone], *, size_max: int = SIZE_MAX, rate: float = RATE, slip: int = SLIP
+        self,
+        zones: Sequence[Zone],
+        *,
+        size_max: int = SIZE_MAX,
+        rate: float = RATE,
+        slip: int = SLIP,
+        ticks_per_s: int = 1_000_000_000,
     ) -> None:
         if not 512 <= size_max <= 65_507:
             raise DnsError(f"answers of at most {size_max} bytes are not possible: 512 to 65507")
@@ -91,8 +97,8 @@ class DnsServer:
         for worker in range(MAX_WORKERS):
             view = self[worker]
             view.store, view.size_max = self._store.address, size_max
-            view.interval_ns = max(round(_NS_PER_S / rate), 1) if rate else 0
-            view.burst_ns, view.slip = _NS_PER_S, slip
+            view.interval = max(round(ticks_per_s / rate), 1) if rate else 0
+            view.burst, view.slip = ticks_per_s, slip
             view.rates, view.rates_mask = self._rates.address + worker * SETS * _SET_BYTES, SETS - 1
             view.seed0, view.seed1 = seeds
 

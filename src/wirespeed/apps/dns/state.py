@@ -25,8 +25,8 @@ class DnsView(View):
 
     store = le64(0, "address of the store's head")
     size_max = le64(8, "bytes of the largest answer")
-    interval_ns = le64(16, "between equal answers to one network, on average; 0: no limit")
-    burst_ns = le64(24, "how far they may run ahead of that")
+    interval = le64(16, "ticks between equal answers to one network, on average; 0: no limit")
+    burst = le64(24, "ticks that they may run ahead of that")
     slip = le64(32, "each so manieth answer that is refused is truncated instead of dropped; 0: none")
     rates = le64(40, "address of the table of rates")
     rates_mask = le64(48, "its sets - 1")
