@@ -139,7 +139,9 @@ class World:
                 found.append(f"{name} {ttl} IN DS 1 8 2 {'ab' * 32}")
             return found
         found = []
-        for kind in self.random.sample(("A", "AAAA", "MX", "TXT", "SRV", "PTR", "TYPE65280"), self.random.choice((1, 1, 2, 4))):
+        for kind in self.random.sample(
+            ("A", "AAAA", "MX", "TXT", "SRV", "PTR", "TYPE65280"), self.random.choice((1, 1, 2, 4))
+        ):
             for _ in range(self.random.choice((1, 1, 1, 2, 5))):
                 found.append(f"{name} {ttl} IN {kind} {self.data(kind)}")
         return found

@@ -14,7 +14,7 @@
 
 EDNS0 (RFC 6891) is a record in the additional section, 11 bytes if it has no options::
 
-    0  name: root    1  type 41    3  size the sender takes    5  extended rcode    6  version    7  DO, zeros    9  length
+    0  root    1  type 41    3  size the sender takes    5  extended rcode    6  version    7  DO, zeros    9  length
 """
 
 from wirespeed.jit import be16, bits

@@ -96,7 +96,7 @@ class Writer:
                     if kind in group and self.counts[2] + len(group[kind]) <= ADDITIONAL_MAX:
                         self.rrset(2, name, kind, group[kind])
 
-    def bytes(self) -> bytes:
+    def done(self) -> bytes:
         """The answer. Raises DnsError: it is too long."""
         return _answer(self.out, self.counts, self.owner, self.pointers)
 
@@ -136,10 +136,11 @@ def positive(owner: bytes, kind: int, rrset: RRset) -> bytes:
     if kind in _NAMES_AT or kind == TYPE_SOA:
         writer = Writer(owner)
         writer.rrset(0, owner, kind, rrset)
-        return writer.bytes()
+        return writer.done()
     first = _TO_OWNER if owner != b"\0" else owner
     ttl = min(rrset.values())
-    parts, pointers, at = [], [], 0
+    parts: list[bytes] = []
+    pointers, at = [], 0
     for data in rrset:
         parts += (first, _RECORD.pack(kind, CLASS_IN, ttl, len(data)), data)
         pointers.append(at)
@@ -152,7 +153,7 @@ def referral(owner: bytes, rrset: RRset, zone: Mapping[bytes, bytes]) -> bytes:
     writer = Writer(owner)
     writer.rrset(1, owner, TYPE_NS, rrset)
     writer.addresses((data.lower() for data in rrset), zone)
-    return writer.bytes()
+    return writer.done()
 
 
 def negative(origin: bytes, soa: RRset) -> bytes:
@@ -160,7 +161,7 @@ def negative(origin: bytes, soa: RRset) -> bytes:
     writer = Writer(origin)
     data, ttl = next(iter(soa.items()))
     writer.record(1, origin, TYPE_SOA, min(ttl, int.from_bytes(data[-4:], "big")), data)
-    return writer.bytes()
+    return writer.done()
 
 
 __all__ = ["ANSWER_MAX", "RRset", "Writer", "grouped", "negative", "positive", "referral"]

@@ -88,7 +88,7 @@ def serve(state: DnsView, now: int, peer: int, request: int, length: int, reply:
     used = after - request
     if reply != request:
         copy(reply, request, used)
-    if kin != _IN or extended & 0xFF != 0 or kind >= _META and kind < TYPE_ANY:
+    if kin != _IN or extended & 0xFF != 0 or _META <= kind < TYPE_ANY:
         return _refuse(state, now, peer, reply, used, flags, opt, extended)
     store = StoreView(load_acquire(state.address))
     node = find_name(store, reply + QUESTION, size)
@@ -132,9 +132,7 @@ def ahead(state: DnsView, request: int, length: int) -> None:
 
 
 @inline
-def finish(
-    state: DnsView, reply: int, used: int, flags: int, given: int, counts: int, opt: int, extended: int
-) -> int:
+def finish(state: DnsView, reply: int, used: int, flags: int, given: int, counts: int, opt: int, extended: int) -> int:
     """Set flags and counts, append the OPT record; bytes of the reply. ``given`` are flags and rcode."""
     rcode = given >> 8
     store16(reply + 2, _QR | flags & _RD | given & 0xFF | (rcode & 15) << 8)
@@ -183,9 +181,7 @@ def _limited(state: DnsView, verdict: int, reply: int, used: int, flags: int, op
 
 
 @cold
-def _refuse(
-    state: DnsView, now: int, peer: int, reply: int, used: int, flags: int, opt: int, extended: int
-) -> int:
+def _refuse(state: DnsView, now: int, peer: int, reply: int, used: int, flags: int, opt: int, extended: int) -> int:
     """Another class, a transfer, or another version of EDNS."""
     verdict = admit(state, now, peer, 1) if state.interval != 0 else PASS
     if verdict != PASS:

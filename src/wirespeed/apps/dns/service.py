@@ -1,9 +1,9 @@
 """The name server on a port of a host. ::
 
-    service = ws.Service("tap:ws0", address="10.7.0.1/24")
-    server = DnsServer([read_zone("example.zone")], ticks_per_s=tsc_hz())
-    answer_dns(service, server)
-    service.run()
+service = ws.Service("tap:ws0", address="10.7.0.1/24")
+server = DnsServer([read_zone("example.zone")], ticks_per_s=tsc_hz())
+answer_dns(service, server)
+service.run()
 """
 
 from typing import Any

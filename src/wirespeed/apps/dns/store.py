@@ -12,8 +12,8 @@
                       .  entries:  0  type (16)    4  where its answer is (32)
                answers: wirespeed.apps.dns.render
 
-A node and its answers stand together: a question that finds its name costs a line for the slot, one or two for the rest.
-Names with nothing but names below them have a node without entries (RFC 4592 section 2.2.2); names below a delegation
+A node and its answers stand together: a question that finds its name costs a line for the slot, one or two for the
+rest. Names with nothing but names below them have a node without entries (RFC 4592 section 2.2.2); names below a delegation
 have none: they are found by their closest encloser, like names that are not there.
 """
 
@@ -70,9 +70,7 @@ class _Draft:
         self.arena += b"\0" * (-len(self.arena) % _UNIT)
         return at // _UNIT
 
-    def node(
-        self, name: bytes, flags: int, zone: int, answers: Sequence[tuple[int, bytes]], entry0: bool
-    ) -> int:
+    def node(self, name: bytes, flags: int, zone: int, answers: Sequence[tuple[int, bytes]], entry0: bool) -> int:
         """Add a node with its answers; its unit. With ``entry0`` there is such an entry, to be set later."""
         padded = -(-len(name) // _UNIT) * _UNIT
         first = NODE_NAME + padded + _ENTRY.size * (len(answers) + entry0)
@@ -234,7 +232,7 @@ class Store:
             _fill(self.address, nodes.ctypes.data, len(nodes))
 
     def _region_bytes(self, offset: int, size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-        memory = (ctypes.c_uint8 * size).from_address(self.address + offset)
+        memory = (ctypes.c_char * size).from_address(self.address + offset)
         return np.frombuffer(memory, np.uint8)
 
     @property

@@ -243,12 +243,18 @@ class _Reader(dns.zonefile.Reader):
         file, line = self.tok.where()
         return f"{file}:{self.lines.number if self.tok is self.lines.tok else line}"
 
+    def shown(self) -> str:
+        """The line that is being read, for messages."""
+        return f": {self.lines.line.strip()}" if self.tok is self.lines.tok else ""
+
     def _rr_line(self) -> None:
-        begun = self.where()
+        begun, shown = self.where(), self.shown()
         try:
             super()._rr_line()
-        except (dns.exception.DNSException, DnsError) as error:
-            raise _Said(f"{begun}: {_reason(error)}") from None
+        except dns.exception.DNSException as error:
+            raise _Said(f"{begun}: {_reason(error)}{shown}") from None
+        except DnsError as error:
+            raise _Said(f"{begun}: {error}") from None
 
 
 class _Said(Exception):
@@ -257,7 +263,7 @@ class _Said(Exception):
 
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    return re.sub(r"^caught exception <class '[^']*\.(\w+)'>:", r"\1:", text)
+    return re.sub(r"^caught exception <class '[^']*\.(\w+)'>:", r"\1:", text).rstrip(".")
 
 
 def read_zone(path: str | Path, origin: str | None = None) -> Zone:
@@ -287,7 +293,7 @@ def read_zone(path: str | Path, origin: str | None = None) -> Zone:
                 reader.read()
             except dns.exception.DNSException as error:
                 text = re.sub(rf"^{re.escape(reader.tok.filename)}:\d+: ", "", _reason(error))
-                raise DnsError(f"{reader.where()}: {text}") from None
+                raise DnsError(f"{reader.where()}: {text}{reader.shown()}") from None
             except DnsError as error:
                 raise DnsError(f"{reader.where()}: {error}") from None
             except _Said as error:
