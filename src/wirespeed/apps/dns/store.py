@@ -13,8 +13,8 @@
                answers: wirespeed.apps.dns.render
 
 A node and its answers stand together: a question that finds its name costs a line for the slot, one or two for the
-rest. Names with nothing but names below them have a node without entries (RFC 4592 section 2.2.2); names below a delegation
-have none: they are found by their closest encloser, like names that are not there.
+rest. Names with nothing but names below them have a node without entries (RFC 4592 section 2.2.2); names below a
+delegation have none: they are found by their closest encloser, like names that are not there.
 """
 
 import ctypes
@@ -227,13 +227,9 @@ class Store:
         head.names = self.names
         head.depth = max((_labels(name) for zone in zones for name in zone.names), default=0)
         source, nodes = np.frombuffer(draft.arena, np.uint8), np.array(draft.nodes, np.int64)
-        self._region_bytes(arena, len(source))[:] = source
+        ctypes.memmove(head.arena, source.ctypes.data, len(source))
         with lent(nodes):
             _fill(self.address, nodes.ctypes.data, len(nodes))
-
-    def _region_bytes(self, offset: int, size: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-        memory = (ctypes.c_char * size).from_address(self.address + offset)
-        return np.frombuffer(memory, np.uint8)
 
     @property
     def memory_bytes(self) -> int:

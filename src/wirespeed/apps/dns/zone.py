@@ -174,7 +174,7 @@ class _Lines:
         self.file, self.sink = file, sink
         self.number = 0  # of the line that the last character is from
         self.line, self.at = "", 0
-        self.suffix, self.known = b"", None
+        self.suffix, self.known = b"", dns.name.empty
         self.tok: dns.tokenizer.Tokenizer
         self.reader: _Reader
 
@@ -209,8 +209,9 @@ class _Lines:
         """Take a plain line; the owner's name, or None: dnspython is to look at it."""
         reader = self.reader
         if reader.current_origin is not self.known:
+            assert reader.current_origin is not None  # a SOA record has been read
             self.known = reader.current_origin
-            self.suffix = reader.current_origin.to_wire()
+            self.suffix = self.known.to_wire() or b""
         name = plain_name(owner, self.suffix)
         ttl = int(seconds) if seconds else reader._implicit_ttl()
         if name is None or ttl is None or ttl > TTL_MAX:
