@@ -20,12 +20,13 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, devices, doctor, generate, inspect, measure, ports, run
+    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
     app.command("devices")(devices.command)
+    app.command("dns")(dns.command)
     app.command("doctor")(doctor.command)
     app.command("generate")(generate.command)
     app.command("inspect")(inspect.command)

@@ -65,6 +65,10 @@ class Captured:
             self._kept.append(thing)
         return self._names[id(thing)]
 
+    def has_function(self, thing: Any) -> bool:
+        """Whether ``thing`` is a function of the module already: a handler, and be it one of wirespeed's own."""
+        return self._names.get(id(thing)) in self.needs
+
 
 def is_state(value: Any) -> bool:
     """Whether a node can hold ``value`` by reference."""
@@ -173,7 +177,8 @@ class _Rename(ast.NodeTransformer):
             return ast.Name(name, ast.Load())
         if isinstance(value, type) and issubclass(value, (View, Local)):
             return self._object(value, wish)
-        if callable(value) and getattr(value, "__module__", "").partition(".")[0] == "wirespeed":
+        own = getattr(value, "__module__", "").partition(".")[0] == "wirespeed"
+        if callable(value) and own and not captured.has_function(value):
             self.touches |= _touched_by([value])
             return self._object(value, wish)
         if isinstance(python_function(value), FunctionType):

@@ -1,0 +1,47 @@
+"""The name server on a port of a host. ::
+
+service = ws.Service("tap:ws0", address="10.7.0.1/24")
+server = DnsServer([read_zone("example.zone")], ticks_per_s=tsc_hz())
+answer_dns(service, server)
+service.run()
+"""
+
+from typing import Any
+
+from wirespeed.apps.dns.serve import serve
+from wirespeed.apps.dns.server import DnsServer
+from wirespeed.apps.dns.state import DROPS, NO_ROOM, RATE_LIMITED, RESPONSE, DnsView
+from wirespeed.apps.service import Service
+from wirespeed.jit import cycles
+from wirespeed.wire.dns import DNS_PORT
+
+
+def answer_dns(service: Service, server: DnsServer, port: int = DNS_PORT) -> None:
+    """Answer questions to a port.
+
+    Args:
+        service: the host.
+        server: what is answered, made with ``ticks_per_s=tsc_hz()``.
+        port: UDP port.
+
+    Raises:
+        ServiceError: the port is taken.
+    """
+
+    @service.udp(port=port, drops=DROPS)
+    def dns(request: Any, reply: Any) -> Any:
+        """Authoritative DNS, RFC 1035."""
+        state = DnsView(server.address)
+        now = cycles() if state.interval != 0 else 0
+        length = serve(state, now, request.peer, request.payload.start, request.length, reply.start, reply.room)
+        if length > 0:
+            reply.length = length
+            return None
+        if length == RATE_LIMITED:
+            return "rate-limited"
+        if length == RESPONSE:
+            return "response"
+        return "no-room" if length == NO_ROOM else "short"
+
+
+__all__ = ["answer_dns"]

@@ -1,0 +1,199 @@
+"""NSD on loopback with a zone of its own, and random zones and questions to ask it and us."""
+
+import random
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import dns.message
+import dns.query
+
+TYPES = ("A", "A", "A", "AAAA", "CNAME", "MX", "TXT", "NS", "SOA", "SRV", "DS", "PTR", "TYPE65280")
+LABELS = ("a", "b", "c", "d", "e", "f", "www", "mail", "ns", "x1", "x2", "*", "_tcp", "Mixed")
+
+CONFIGURATION = """
+server:
+  ip-address: 127.0.0.1@{port}
+  zonesdir: "{folder}"
+  logfile: "{folder}/log"
+  pidfile: "{folder}/pid"
+  xfrdfile: "{folder}/xfrd"
+  xfrdir: "{folder}"
+  zonelistfile: "{folder}/list"
+  database: ""
+  username: ""
+  chroot: ""
+  server-count: 1
+  minimal-responses: yes
+  rrl-ratelimit: 0
+  refuse-any: no
+remote-control:
+  control-enable: no
+zone:
+  name: {origin}
+  zonefile: {zone}
+"""
+
+
+def free_port():
+    """A port of loopback that nobody has, in UDP or TCP."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            try:
+                tcp.bind(udp.getsockname())
+            except OSError:
+                continue
+            return udp.getsockname()[1]
+
+
+class Nsd:
+    """NSD, running until :meth:`stop`."""
+
+    def __init__(self, folder: Path, zone: Path, origin: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        file = folder / "nsd.conf"
+        file.write_text(CONFIGURATION.format(port=self.port, folder=folder, origin=origin, zone=zone))
+        program = shutil.which("nsd") or "/usr/sbin/nsd"
+        self.child = subprocess.Popen([program, "-d", "-c", str(file)], stderr=subprocess.PIPE)
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.connect(("127.0.0.1", self.port))
+        self.socket.settimeout(0.2)
+
+    def answers(self) -> bool:
+        assert self.child.poll() is None, (self.folder / "log").read_text()
+        try:
+            self.ask(dns.message.make_query(".", "SOA").to_wire())
+        except OSError:
+            return False
+        self.socket.settimeout(30)
+        return True
+
+    def ask(self, question: bytes) -> bytes:
+        self.socket.send(question)
+        while True:
+            reply = self.socket.recv(65535)
+            if reply[:2] == question[:2]:
+                return reply
+
+    def stop(self) -> None:
+        self.socket.close()
+        self.child.terminate()
+        try:
+            self.child.wait(30)
+        finally:
+            self.child.kill()
+            self.child.stderr.close()
+
+
+class World:
+    """A random zone, and questions about it and its surroundings; the same for the same seed."""
+
+    def __init__(self, seed: int, names: int, origin: str = "example.com.") -> None:
+        self.random = random.Random(seed)
+        self.origin = origin
+        self.names = [origin]
+        lines = [
+            f"{origin} 3600 IN SOA ns1.{origin} host.{origin} 1 7200 900 1209600 {self.random.choice((60, 86400))}",
+            f"{origin} 3600 IN NS ns1.{origin}", f"{origin} 3600 IN NS ns.elsewhere.net.",
+            f"ns1.{origin} 3600 IN A 192.0.2.1", f"ns1.{origin} 3600 IN AAAA 2001:db8::1",
+        ]  # fmt: skip
+        taken = {origin.lower(), f"ns1.{origin}".lower()}
+        while len(self.names) < names:
+            name = self.name()
+            if name.lower() not in taken:
+                taken.add(name.lower())
+                self.names.append(name)
+                lines += self.records(name)
+        self.text = "\n".join(lines) + "\n"
+
+    def name(self) -> str:
+        """A name below one that is there."""
+        labels = [self.random.choice(LABELS) for _ in range(self.random.choice((1, 1, 1, 2, 3)))]
+        if self.random.random() < 0.4:
+            labels[0] = f"h{self.random.randrange(1000)}"
+        return ".".join([*labels, self.random.choice(self.names[-50:] if self.random.random() < 0.5 else self.names)])
+
+    def target(self) -> str:
+        chance = self.random.random()
+        if chance < 0.7:
+            return self.random.choice(self.names)
+        return self.name() if chance < 0.9 else f"x.elsewhere.{self.random.choice(('net.', 'org.'))}"
+
+    def records(self, name: str) -> list[str]:
+        """What a name has: an alias, a delegation, or up to four types."""
+        chance, ttl = self.random.random(), self.random.choice((0, 60, 300, 3600))
+        if chance < 0.15:
+            return [f"{name} {ttl} IN CNAME {self.target()}"]
+        star = "*" in name.split(".")
+        if chance < 0.2 and not star:
+            found = []
+            for _ in range(self.random.choice((1, 2, 3))):
+                server = f"ns{self.random.randrange(4)}.{name}" if self.random.random() < 0.6 else self.target()
+                found.append(f"{name} {ttl} IN NS {server}")
+                if server.endswith(f".{name}") and self.random.random() < 0.8:
+                    found.append(f"{server} {ttl} IN A 192.0.2.{self.random.randrange(256)}")
+            if self.random.random() < 0.3:
+                found.append(f"{name} {ttl} IN DS 1 8 2 {'ab' * 32}")
+            return found
+        found = []
+        for kind in self.random.sample(
+            ("A", "AAAA", "MX", "TXT", "SRV", "PTR", "TYPE65280"), self.random.choice((1, 1, 2, 4))
+        ):
+            for _ in range(self.random.choice((1, 1, 1, 2, 5))):
+                found.append(f"{name} {ttl} IN {kind} {self.data(kind)}")
+        return found
+
+    def data(self, kind: str) -> str:
+        number = self.random.randrange(1 << 16)
+        if kind == "A":
+            return f"192.0.{number >> 8}.{number & 255}"
+        if kind == "AAAA":
+            return f"2001:db8::{number:x}"
+        if kind == "TXT":
+            return f'"{number} {"long " * self.random.choice((1, 1, 10, 48))}"'
+        if kind == "TYPE65280":
+            return f"\\# 3 {number & 255:02x}{number >> 8:02x}00"
+        return {"MX": f"{number} ", "SRV": f"{number} 0 53 ", "PTR": ""}[kind] + self.target()
+
+    def question(self, number: int) -> bytes:
+        """A question in wire form."""
+        chance = self.random.random()
+        if chance < 0.5:
+            name = self.random.choice(self.names)
+        elif chance < 0.9:
+            name = self.name()
+        else:
+            name = f"{self.random.choice(LABELS)}.{self.random.choice(('net.', 'example.net.', 'com.', 'ample.com.'))}"
+        if self.random.random() < 0.2:
+            name = name.swapcase()
+        size = self.random.choice((None, None, 512, 600, 1232, 4096))
+        query = dns.message.make_query(
+            name, self.random.choice(TYPES), use_edns=False if size is None else 0, payload=size or 0,
+            want_dnssec=size is not None and self.random.random() < 0.2,
+        )  # fmt: skip
+        query.id = number & 0xFFFF
+        if self.random.random() < 0.3:
+            query.flags ^= dns.flags.RD
+        return query.to_wire()
+
+
+def normal(wire: bytes) -> object:
+    """A reply without what may differ: the order of records, compression, and letters' case in names; and the addresses
+    that NSD adds to the NS records of a zone, which nobody needs who has them."""
+    message = dns.message.from_wire(wire)
+    sections = []
+    if message.answer and message.answer[-1].rdtype == dns.rdatatype.NS:
+        message.additional.clear()
+    if message.flags & dns.flags.TC:  # with what fitted, or with nothing: who asked asks again
+        message.answer.clear()
+        message.authority.clear()
+        message.additional.clear()
+    for section in message.sections[1:]:
+        sections.append(sorted(
+            (rrset.name.canonicalize().to_wire(), rrset.rdtype, rrset.ttl, rdata.to_digestable())
+            for rrset in section for rdata in rrset
+        ))  # fmt: skip
+    return (message.id, message.flags, message.rcode(), message.edns, message.ednsflags), message.question, sections

@@ -1,0 +1,151 @@
+"""The name server beside NSD, and with dig, drill and dnsperf as its clients."""
+
+import dataclasses
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nsd import Nsd, World, normal
+from topology import COMPILE_S, SOURCE, Host, eventually
+
+from wirespeed.apps.dns.serve import serve
+from wirespeed.apps.dns.server import DnsServer
+from wirespeed.apps.dns.state import DnsView
+from wirespeed.apps.dns.zone import read_zone
+from wirespeed.jit import kernel, read_bytes, write_bytes
+from wirespeed.mem.region import Region
+
+ZONE = Path(__file__).parents[2] / "examples/zone/example.zone"
+QUESTIONS = 1500
+HERE, HERE6 = "10.7.0.1", "fd07::1"
+
+
+@kernel
+def _ask(state, now, peer, request, length, reply, room):
+    return serve(DnsView(state), now, peer, request, length, reply, room)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_same_answers_as_nsd(tmp_path, seed):
+    """Random zones (delegations, aliases, wildcards, empty non-terminals), random questions: equal but for order."""
+    world = World(seed, 300)
+    file = tmp_path / "zone"
+    file.write_text(world.text)
+    nsd = Nsd(tmp_path, file, "example.com")
+    region = Region(8192, "dns-interop", huge=False)
+    try:
+        eventually(nsd.answers, "NSD answers")
+        with DnsServer([read_zone(file)], rate=0) as server:
+            for number in range(QUESTIONS):
+                question = world.question(number)
+                write_bytes(region.address, question)
+                length = _ask(server.address, 0, 1, region.address, len(question), region.address, 4096)
+                ours = read_bytes(region.address, length)
+                theirs = nsd.ask(question)
+                assert normal(ours) == normal(theirs), question.hex()
+            stats = dataclasses.asdict(server.stats())
+            assert min(stats[each] for each in ("answered", "no_data", "no_name", "referrals", "refused")) > 20
+    finally:
+        nsd.stop()
+        region.close()
+
+
+class Server:
+    """``wirespeed dns``, running; ``host`` is the namespace of its clients."""
+
+    def __init__(self, folder):
+        self.host = Host("dns")
+        self.zone, self.out = folder / "example.zone", folder / "out"
+        self.zone.write_text(ZONE.read_text())
+        command = [
+            "-m", "wirespeed", "dns", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--address",
+            f"{HERE6}/64", "--zone", str(self.zone), "--rate", "0", "--json",
+        ]  # fmt: skip
+        with self.out.open("w") as out:
+            self.child = subprocess.Popen(
+                [sys.executable, *command], stdout=out, stderr=subprocess.STDOUT,
+                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
+            )  # fmt: skip
+        try:
+            eventually(lambda: self.said("answering: example.com."), "the server answers", COMPILE_S)
+            self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
+            self.host.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
+            self.host.run("ip", "link", "set", "dev", "ws0", "up")
+            eventually(lambda: "192.0.2.80" in self.dig("web.example.com", "A", check=False), "an answer")
+        except BaseException:
+            self.stop()
+            raise
+
+    def said(self, text):
+        assert self.child.poll() is None, self.out.read_text()
+        return text in self.out.read_text()
+
+    def dig(self, *question, at=HERE, check=True):
+        return self.host.run("dig", f"@{at}", "+tries=1", "+time=10", "+norecurse", *question, check=check)
+
+    def stop(self):
+        self.child.kill()
+        self.child.wait()
+        self.host.remove()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, network):
+    made = Server(tmp_path_factory.mktemp("dns"))
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("at", [HERE, HERE6])
+def test_dig(server, at):
+    assert server.dig("+short", "MX", "example.com", at=at).split() == [
+        "10",
+        "mail.example.com.",
+        "20",
+        "mail.example.net.",
+    ]
+    said = server.dig("ftp.example.com", "AAAA", at=at)
+    assert "status: NOERROR" in said and "flags: qr aa;" in said and "ANSWER: 2, AUTHORITY: 1" in said
+    assert "status: NXDOMAIN" in server.dig("nobody.example.com", at=at)
+    assert "status: REFUSED" in server.dig("example.org", at=at)
+    assert "flags: qr aa tc;" in server.dig("+noedns", "+ignore", "long.example.com", "TXT", at=at)
+
+
+def test_drill(server):
+    said = server.host.run("drill", f"@{HERE}", "host.sub.example.com")
+    assert "rcode: NOERROR" in said and "AUTHORITY: 2, ADDITIONAL: 3" in said
+    assert "192.0.2.99" in server.host.run("drill", f"@{HERE6}", "a.b.wild.example.com")
+
+
+def test_dnsperf(server, tmp_path):
+    """Thousands of questions, none of which is lost."""
+    questions = tmp_path / "questions"
+    questions.write_text("web.example.com A\nftp.example.com A\nx.wild.example.com MX\nnobody.example.com A\n")
+    said = server.host.run("dnsperf", "-s", HERE, "-d", str(questions), "-n", "2000", "-q", "20", "-t", "10")
+    assert re.search(r"Queries completed: +8000 \(100\.00%\)", said)
+    assert re.search(r"NOERROR 6000 \(75\.00%\), NXDOMAIN 2000 \(25\.00%\)", said)
+
+
+def test_reload(server):
+    server.zone.write_text(ZONE.read_text() + "fresh IN A 192.0.2.200\n")
+    server.child.send_signal(signal.SIGHUP)
+    eventually(lambda: server.said("reloaded: 24 names"), "the zone is read anew")
+    assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
+    server.zone.write_text(ZONE.read_text() + "broken IN A\n")
+    server.child.send_signal(signal.SIGHUP)
+    eventually(lambda: server.said("not reloaded, the old zones stay: "), "the zone is refused")
+    assert f"{server.zone}:{len(ZONE.read_text().splitlines()) + 1}: " in server.out.read_text()
+    assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
+
+
+def test_the_end(server):
+    """The last of this server's tests: it balances."""
+    server.child.send_signal(signal.SIGINT)
+    assert server.child.wait(60) == 0, server.out.read_text()
+    report = json.loads(server.out.read_text().splitlines()[-1])
+    assert report["dns"]["queries"] > 8000 and report["dns"]["loads"] == 2
+    assert report["leaks"] == {}
