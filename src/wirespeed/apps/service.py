@@ -83,6 +83,10 @@ class Service:
         icmp_per_second: limit of ICMP errors.
         neighbours_limit: neighbours of each IP version that are known at once.
 
+    Attributes:
+        port: what requests come in by.
+        output: what answers leave by: the same port, unless another is set before the start.
+
     Raises:
         ServiceError: what was given cannot be.
     """
@@ -101,6 +105,7 @@ class Service:
         neighbours_limit: int = 1024,
     ) -> None:
         self.port = port(spec) if isinstance(spec, str) else spec
+        self.output: Port = self.port
         self._mac = _parsed("Ethernet address", mac_address, mac) if mac else 0
         addresses = tuple(_parsed("address", ipaddress.ip_interface, each) for each in _listed(address))
         gateways = [_parsed("gateway", ipaddress.ip_address, each) for each in _listed(gateway)]
@@ -191,10 +196,10 @@ class Service:
         compiled = any(handler.compiled for handler in self._handlers)
         for each in (output, other) if compiled else (other,):
             graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
-            graph.add(each >> self.port)
+            graph.add(each >> self.output)
         for source in (self.outbox.port, *self._plain):
             graph.add(source >> other)
-        graph.add(self._doors[Door.ARP] >> self.port)  # what control code sends
+        graph.add(self._doors[Door.ARP] >> self.output)  # what control code sends
         return graph
 
     def _choose(self, graph: Graph, at: Any, name: str, answers: Sequence[Any], output: Any) -> None:

@@ -95,7 +95,7 @@ def _row(scene: Scene, role: str, size: int, settings: Settings, tell: Tell) -> 
         tell(f"{metric}: pair {number + 1} of {settings.pairs}")
         ours.append(_our_turn(scene, role, size, settings))
         if settings.peer:
-            theirs.append(_their_turn(scene, role, size, settings))
+            theirs.append(their_turn(scene, role, size, settings))
     settings.notes.append(f"memif {metric}: {_shown('ours', ours)}; {_shown('testpmd', theirs)}")
     return _rows_of(metric, ours, theirs)
 
@@ -130,13 +130,14 @@ def _shown(who: str, turns: list[Turn]) -> str:
 # One turn --------------------------------------------------------------------------------------------------
 
 
-def _places() -> tuple[int, int]:
+def places() -> tuple[int, int]:
     """The core of what is measured, and the peer's."""
     placement = cores.choose(1)
     return placement.workers[0], placement.control
 
 
-def _testpmd(role: str, path: str, mode: str, size: int, worker: int, main: int) -> Testpmd:
+def testpmd(role: str, path: str, mode: str, size: int, worker: int, main: int) -> Testpmd:
+    """One with a memif port, in forward mode ``mode``."""
     vdev = f"net_memif0,role={role},socket={path},socket-abstract=no"
     return Testpmd(
         None, Setting(mode), cores=(main, worker), vdevs=[vdev], options=[f"--txpkts={max(size - _FCS, 60)}"]
@@ -144,7 +145,8 @@ def _testpmd(role: str, path: str, mode: str, size: int, worker: int, main: int)
 
 
 @contextlib.contextmanager
-def _path() -> Iterator[str]:
+def memif_path() -> Iterator[str]:
+    """A socket's path, of nobody else."""
     with tempfile.TemporaryDirectory(prefix="wirespeed-memif-") as folder:
         yield os.path.join(folder, "socket")
 
@@ -153,7 +155,8 @@ def _other(role: str) -> str:
     return _ROLES[1 - _ROLES.index(role)]
 
 
-def _count(peer: Testpmd, scene: Scene, seconds: float) -> float:
+def count(peer: Testpmd, scene: Scene, seconds: float) -> float:
+    """What the scene's counter of the peer grows by in a second."""
     peer.start(scene.start)
     time.sleep(_SETTLE_S)
     before, begun = peer.stats()[scene.counter], time.monotonic()
@@ -164,9 +167,9 @@ def _count(peer: Testpmd, scene: Scene, seconds: float) -> float:
 
 
 def _our_turn(scene: Scene, role: str, size: int, settings: Settings) -> Turn:
-    ours, far = _places()
-    with _path() as path, contextlib.ExitStack() as stack:
-        peer = _testpmd(_other(role), path, scene.peer, size, far, ours)
+    ours, far = places()
+    with memif_path() as path, contextlib.ExitStack() as stack:
+        peer = testpmd(_other(role), path, scene.peer, size, far, ours)
         if role == "client":
             stack.enter_context(peer)
         made = port(f"memif:{path},role={role}")
@@ -181,29 +184,35 @@ def _our_turn(scene: Scene, role: str, size: int, settings: Settings) -> Turn:
         stack.callback(engine.stop)
         if role == "server":
             stack.enter_context(peer)
-        _connected(made.link)
+        connected(made.link)
         before = hop_ns(ours, far)
         engine.start()
-        rate = _count(peer, scene, settings.seconds)
+        rate = count(peer, scene, settings.seconds)
         engine.pause()
         return Turn(rate, before, hop_ns(ours, far))
 
 
-def _their_turn(scene: Scene, role: str, size: int, settings: Settings) -> Turn:
-    ours, far = _places()
-    with _path() as path, contextlib.ExitStack() as stack:
-        testpmd = _testpmd(role, path, scene.theirs, size, ours, far)
-        peer = _testpmd(_other(role), path, scene.peer, size, far, ours)
-        for each in (testpmd, peer) if role == "server" else (peer, testpmd):
+def their_turn(scene: Scene, role: str, size: int, settings: Settings) -> Turn:
+    """Packets a second with testpmd in our place."""
+    ours, far = places()
+    with memif_path() as path, contextlib.ExitStack() as stack:
+        measured = testpmd(role, path, scene.theirs, size, ours, far)
+        peer = testpmd(_other(role), path, scene.peer, size, far, ours)
+        for each in (measured, peer) if role == "server" else (peer, measured):
             stack.enter_context(each)
         before = hop_ns(ours, far)
-        testpmd.start()
-        rate = _count(peer, scene, settings.seconds)
-        testpmd.stop()
+        measured.start()
+        rate = count(peer, scene, settings.seconds)
+        measured.stop()
         return Turn(rate, before, hop_ns(ours, far))
 
 
-def _connected(link: Callable[[], object]) -> None:
+def connected(link: Callable[[], object]) -> None:
+    """Wait until the link is up.
+
+    Raises:
+        BenchError: the peer does not connect.
+    """
     until = time.monotonic() + _PATIENCE_S
     while not getattr(link(), "up", False):
         if time.monotonic() > until:
@@ -211,4 +220,6 @@ def _connected(link: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-__all__ = ["SCENES", "Scene", "Turn", "rows"]
+__all__ = [
+    "SCENES", "Scene", "Turn", "connected", "count", "memif_path", "places", "rows", "testpmd", "their_turn",
+]  # fmt: skip

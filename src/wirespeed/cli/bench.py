@@ -26,6 +26,7 @@ BENCHES: dict[str, str] = {
     "port": "wirespeed.bench.port",
     "rcu": "wirespeed.bench.rcu",
     "ring": "wirespeed.bench.ring",
+    "serve": "wirespeed.bench.serve",
     "sketches": "wirespeed.bench.sketches",
     "start": "wirespeed.bench.start",
     "timer": "wirespeed.bench.timer",

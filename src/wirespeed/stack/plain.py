@@ -158,6 +158,7 @@ class PlainPort(Host):
         self._rows_at = rows
         self._rows = _words(rows, _BATCH * plain_path.ROW // 8).reshape(_BATCH, -1)
         self._sizes = _words(self._lengths, _BATCH)
+        self._answer(0)  # compiled now, not when somebody waits
 
     def serve(self) -> int:
         """Let the function answer what is there, for a few milliseconds at most; how many requests that were."""
@@ -216,16 +217,15 @@ class PlainPort(Host):
         self._sizes[:count] = sizes
         if answers:
             write_bytes(self._data, b"".join(answers))
-        done = int(
-            plain_path.answer(
-                self.rx[0], self._pool.control_cache, self._interface.address,
-                self._requests, count, self._lengths, self._data,
-            )
-        )  # fmt: skip
+        done = self._answer(count)
         self._refused += len(answers) - (done & 0xFFFF_FFFF)
         if done >> 32:
             self._wake()
         return count
+
+    def _answer(self, count: int) -> int:
+        cache, interface = self._pool.control_cache, self._interface.address
+        return int(plain_path.answer(self.rx[0], cache, interface, self._requests, count, self._lengths, self._data))
 
     async def _answer_later(self, request: PlainRequest, reply: PlainReply) -> None:
         try:

@@ -1,0 +1,290 @@
+"""How many requests a second does a service answer? ``wirespeed bench serve``
+
+=====================  ============================================================================================
+in memory              requests from a capture in memory, answers into a sink: cycles of one core a request
+over memif             the client is testpmd (``flowgen``) on the other core, its counters count the answers; the peer
+                       is testpmd as echo (``macswap``) at the same place in the same run
+plain Python           the same client, a handler that is not compiled
+over af_xdp            a client at the far end of a veth; peers are kernel sockets: recvmmsg in compiled code,
+                       asyncio, uvloop
+latency                single requests there and back on that veth, 0.5 ms apart; the peer polls a kernel socket
+idle                   time on a core while nothing comes
+=====================  ============================================================================================
+
+Frames of 60 bytes are 64 on a wire. Other servers' rows: :data:`SERVERS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module, util
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from wirespeed.apps.service import Service
+from wirespeed.bench.capture import write_capture
+from wirespeed.bench.errors import BenchError
+from wirespeed.bench.frames import Frame
+from wirespeed.bench.hop import hop_ns
+from wirespeed.bench.port_echo import cpu_s, percentiles
+from wirespeed.bench.port_load import Load
+from wirespeed.bench.port_memif import SCENES, Turn, connected, count, memif_path, places, testpmd, their_turn
+from wirespeed.bench.port_turns import rate
+from wirespeed.bench.result import Row
+from wirespeed.bench.settings import Settings
+from wirespeed.bench.synthetic import udp4
+from wirespeed.bench.testpmd import version
+from wirespeed.bench.veths import GATEWAYS, LEFT, Veths
+from wirespeed.bench.xdp_traffic import Sink
+from wirespeed.eal.clock import tsc_hz
+from wirespeed.ports.port import port
+
+SERVERS: dict[str, str] = {}
+"""Other servers' benches: a name, and the module whose ``rows(settings, tell)`` measures it."""
+
+Tell = Callable[[str], None]
+
+_BENCH = "serve"
+_FLOWGEN = ("10.254.0.0", "00:01:02:03:04:00", 1001)  # who testpmd's flowgen is, and the port it asks
+_ASKED = ("10.253.0.0/16", "00:01:02:03:04:01")
+_PEERS = 1000
+_ECHO = 7
+_READY_S = 30.0
+
+
+def echo(request: Any, reply: Any) -> None:
+    """RFC 862."""
+    reply.write(request.payload)
+
+
+def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
+    """Measure every row."""
+    found = [_in_memory(settings, tell), *_over_memif(settings, tell)]
+    with Veths() as veths:
+        found += _over_veth(veths, settings, tell)
+    for name, module in SERVERS.items():
+        tell(name)
+        found += import_module(module).rows(settings, tell)
+    return found
+
+
+@contextlib.contextmanager
+def serving(service: Service) -> Iterator[Service]:
+    """The service, answering; a thread of its own does what ``run()`` does."""
+    service.start()
+    over = threading.Event()
+
+    def attend() -> None:
+        while not over.is_set():
+            service.poll()
+
+    thread = threading.Thread(target=attend, daemon=True)
+    thread.start()
+    try:
+        yield service
+    finally:
+        over.set()
+        thread.join()
+        service.stop()
+
+
+# In memory -------------------------------------------------------------------------------------------------
+
+
+def _in_memory(settings: Settings, tell: Tell) -> Row:
+    tell("echo in memory")
+    mac = bytes.fromhex("020000000001")
+    sources = [bytes((10, 7, 1 + number // 250, 1 + number % 250)) for number in range(_PEERS)]
+    frames = [
+        mac + bytes.fromhex("020000000002 0800") + udp4(each, bytes((10, 7, 0, 1)), 4000, _ECHO, bytes(18), b"")
+        for each in sources
+    ]
+    with tempfile.TemporaryDirectory(prefix="wirespeed-serve-") as folder:
+        path = Path(folder) / "requests.pcap"
+        write_capture(path, [Frame(frame, len(frame)) for frame in frames])
+        neighbours = {".".join(map(str, each)): "02:00:00:00:00:02" for each in sources}
+        service = Service(f"pcap:{path},loop=yes", "10.7.0.1/16", mac=mac.hex(":"), neighbours=neighbours)
+        service.output = port("sink:")
+        service.udp(_ECHO)(echo)
+        with serving(service):
+            engine = service.engine
+            assert engine is not None
+            rates = [
+                rate(lambda: engine.report().packets, settings.seconds, lambda: None, lambda: None)
+                for _ in range(settings.pairs)
+            ]
+    return Row(_BENCH, "UDP echo of 64 B in memory", "cycles/request", tsc_hz() / median(rates))
+
+
+# Over memif ------------------------------------------------------------------------------------------------
+
+
+def _over_memif(settings: Settings, tell: Tell) -> list[Row]:
+    found = []
+    for compiled in (True, False):
+        what = "UDP echo of 64 B over memif" if compiled else "a plain-Python handler over memif"
+        ours: list[Turn] = []
+        theirs: list[Turn] = []
+        for number in range(settings.pairs):
+            tell(f"{what}: pair {number + 1} of {settings.pairs}")
+            ours.append(_our_turn(compiled, settings))
+            if settings.peer and compiled:
+                theirs.append(their_turn(SCENES[3], "server", 64, settings))
+        value, peer = median(turn.rate for turn in ours), median(turn.rate for turn in theirs) if theirs else None
+        ratio = median(a.rate / b.rate for a, b in zip(ours, theirs, strict=True)) if theirs else None
+        said = f"{version()} testpmd macswap" if theirs else None
+        found.append(Row(_BENCH, what, "requests/s", value, said, peer, ratio))
+        settings.notes.append(f"{what}: ours {_shown(ours)}; testpmd {_shown(theirs) if theirs else 'not run'}")
+    return found
+
+
+def _shown(turns: list[Turn]) -> str:
+    return ", ".join(f"{t.rate / 1e6:.2f} M/s ({t.before_ns:.0f}/{t.after_ns:.0f} ns)" for t in turns)
+
+
+def _our_turn(compiled: bool, settings: Settings) -> Turn:
+    ours, far = places()
+    client, mac, asked = _FLOWGEN
+    with memif_path() as path, contextlib.ExitStack() as stack:
+        service = Service(
+            f"memif:{path},role=server", "10.254.255.1/16", local=_ASKED[0], mac=_ASKED[1], neighbours={client: mac}
+        )
+        service.udp(asked, compiled=compiled)(echo)
+        stack.enter_context(serving(service))
+        peer = stack.enter_context(testpmd("client", path, SCENES[3].peer, 64, far, ours))
+        connected(service.port.link)
+        before = hop_ns(ours, far)
+        answered = count(peer, SCENES[3], settings.seconds)
+        assert service.engine is not None
+        service.engine.pause()
+        return Turn(answered, before, hop_ns(ours, far))
+
+
+# On a veth -------------------------------------------------------------------------------------------------
+
+
+def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
+    """The client's side is what the :class:`Veths` call left, the server's is in the middle."""
+    here, there = GATEWAYS[0], LEFT
+    ours, theirs = veths.mac(veths.middle, "left"), veths.mac(veths.left, "eth0")
+    link = bytes.fromhex((ours + theirs).replace(":", "")) + bytes.fromhex("0800")
+    frame = udp4(bytes(map(int, there.split("."))), bytes(map(int, here.split("."))), 4000, _ECHO, bytes(18), link)
+    veths.inside(veths.middle, "ip", "address", "add", f"{here}/24", "dev", "left")
+    veths.inside(veths.middle, "ip", "neighbour", "replace", there, "lladdr", theirs, "dev", "left")
+    found: list[Row] = []
+    worker, far = places()
+    kinds = ["mmsg", "asyncio", *(["uvloop"] if util.find_spec("uvloop") else [])]
+    if len(kinds) == 2:
+        settings.notes.append("no row beside uvloop: pip install uvloop")
+    with contextlib.ExitStack() as stack:
+
+        def answers() -> float:
+            with Sink(veths.left, "eth0") as sink, Load(veths.left, "eth0", frame, far) as load:
+                return rate(lambda: sink.packets, settings.seconds, load.on, load.off)
+
+        def halves() -> list[float]:
+            return percentiles(veths.left, "eth0", frame, 200 if settings.quick else 4000, (0.5, 0.999))
+
+        rates: dict[str, list[float]] = {}
+        times: dict[str, list[list[float]]] = {}
+        share = 0.0
+        for number in range(settings.pairs):
+            tell(f"on a veth: round {number + 1} of {settings.pairs}")
+            service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
+            service.udp(_ECHO)(echo)
+            with serving(service):
+                _answering(veths, frame)
+                rates.setdefault("ours", []).append(answers())
+                times.setdefault("ours", []).append(halves())
+                share = _share(settings)
+            for kind in kinds if settings.peer else ():
+                with _kernel_echo(veths, kind, here, worker):
+                    _answering(veths, frame)
+                    rates.setdefault(kind, []).append(answers())
+            if settings.peer:
+                with _kernel_echo(veths, "busy", here, worker):
+                    _answering(veths, frame)
+                    times.setdefault("busy", []).append(halves())
+        stack.close()
+    found += _rate_rows(rates)
+    found += _time_rows(times)
+    found.append(Row(_BENCH, "idle on a veth", "% of a core", share))
+    return found
+
+
+def _rate_rows(rates: dict[str, list[float]]) -> list[Row]:
+    mine = rates.pop("ours")
+    what = "UDP echo of 64 B over af_xdp on a veth"
+    if not rates:
+        return [Row(_BENCH, what, "requests/s", median(mine))]
+    said = {"mmsg": "kernel socket, recvmmsg", "asyncio": "asyncio", "uvloop": "uvloop"}
+    return [
+        Row(
+            _BENCH, what, "requests/s", median(mine), said[kind], median(other),
+            median(a / b for a, b in zip(mine, other, strict=True)),
+        )
+        for kind, other in rates.items()
+    ]  # fmt: skip
+
+
+def _time_rows(times: dict[str, list[list[float]]]) -> list[Row]:
+    found = []
+    for index, name in enumerate(("p50", "p99.9")):
+        mine = [each[index] for each in times["ours"]]
+        other = [each[index] for each in times.get("busy", [])]
+        found.append(
+            Row(
+                _BENCH, f"latency on a veth, {name}", "us", median(mine),
+                "kernel socket, busy polling" if other else None,
+                median(other) if other else None,
+                median(b / a for a, b in zip(mine, other, strict=True)) if other else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _answering(veths: Veths, frame: bytes) -> None:
+    """Wait until somebody answers."""
+    until = time.monotonic() + _READY_S
+    while True:
+        with contextlib.suppress(BenchError):
+            percentiles(veths.left, "eth0", frame, 1, (0.5,))
+            return
+        if time.monotonic() > until:
+            raise BenchError("the server on the veth does not answer")
+
+
+def _share(settings: Settings) -> float:
+    """Of a core, in percent, of all threads of this process, in a silence."""
+    time.sleep(0.5)  # for the workers to fall asleep
+    before, begun = cpu_s(), time.monotonic()
+    time.sleep(max(settings.seconds * 3, 1.0))
+    return (cpu_s() - before) / (time.monotonic() - begun) * 100
+
+
+@contextlib.contextmanager
+def _kernel_echo(veths: Veths, kind: str, address: str, core: int) -> Iterator[None]:
+    command = ["ip", "netns", "exec", veths.middle, "taskset", "-c", str(core), sys.executable, "-m"]
+    command += ["wirespeed.bench.kernel_echo", kind, address, str(_ECHO)]
+    source = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise BenchError(f"the {kind} server did not start: code {process.wait()}")
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+__all__ = ["SERVERS", "echo", "rows", "serving"]
