@@ -161,10 +161,13 @@ def test_a_silent_server_is_left_after_four_requests():
     assert kinds == [3, 3, 3, 1] and one.state is Dhcp4State.SELECTING
 
 
-def test_a_refusal_begins_again_after_ten_seconds():
+def test_a_refusal_begins_again_at_once_and_then_after_ten_seconds():
     one = client()
     ((_, discover, _),) = sent(one.start(0.0))
     ((_, request, _),) = sent(one.receive(answer(discover, "offer"), 0.0))
+    ((_, discover, options),) = sent(one.receive(answer(request, "nak"), 1.0))
+    assert options["message-type"] == 1
+    ((_, request, _),) = sent(one.receive(answer(discover, "offer"), 1.0))
     assert one.receive(answer(request, "nak"), 1.0) == []
     assert one.due_s == 11.0 and one.tick(10.9) == []
     ((_, again, options),) = sent(one.tick(11.0))

@@ -30,6 +30,7 @@ import select
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from random import SystemRandom
 from typing import Any
 
 from wirespeed.engine.engine import Engine
@@ -37,7 +38,10 @@ from wirespeed.engine.report import Report
 from wirespeed.engine.run import Interruptible
 from wirespeed.errors import WirespeedError
 from wirespeed.graph.graph import Graph
+from wirespeed.ports.host import path as host_path
 from wirespeed.ports.port import Port, port
+from wirespeed.ports.status import Event
+from wirespeed.stack.addressing import Addressing, Wanted
 from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.endpoint import Endpoint, EndpointError, ephemeral
 from wirespeed.stack.host import Door, Host
@@ -49,12 +53,16 @@ from wirespeed.stack.output import ip_output
 from wirespeed.stack.plain import PlainPort, PlainRequest
 from wirespeed.stack.plain_udp import plain_udp, unusual
 from wirespeed.stack.udp import udp_handler
+from wirespeed.wire.dhcp4 import DHCP_CLIENT_PORT
 from wirespeed.wire.ethernet import mac_address
 
 _OWN_MAC = 0x0277_7300_0001  # locally administered, for ports that have no address of their own
 _TICK_S = 0.1
 _REFRESH_S = 0.2
+_LAST_WORDS_S = 0.2
 _QUEUE = 256
+_KINDS = ("dhcp", "auto")
+_BACK = ("link-up", "returned", "connected")
 
 
 class ServiceError(WirespeedError):
@@ -74,7 +82,11 @@ class Service:
 
     Args:
         spec: the port, as text or as made by :func:`wirespeed.port`.
-        address: own address or addresses with their prefix, ``"10.7.0.1/24"``, ``"2001:db8::1/64"``.
+        address: own address or addresses with their prefix, ``"10.7.0.1/24"``, ``"2001:db8::1/64"``; ``"dhcp"``: one
+            leased by a DHCPv4 server; ``"auto"``: those that IPv6 routers advertise.
+        groups: multicast groups to hear, ``"239.1.1.1"``, ``"ff02::fb"``.
+        check: look for the addresses given on the link before they are used (RFC 5227: six seconds; RFC 4862: two).
+            Those of DHCP and routers always are looked for.
         gateway: where packets beyond those prefixes go, one for each IP version.
         local: prefixes of which every address is answered for (IPv4), beside ``address``.
         neighbours: Ethernet addresses of neighbours that are not to be asked for, by IP address.
@@ -96,6 +108,8 @@ class Service:
         spec: str | Port,
         address: str | Sequence[str] = (),
         *,
+        groups: str | Sequence[str] = (),
+        check: bool = False,
         gateway: str | Sequence[str] = (),
         local: str | Sequence[str] = (),
         neighbours: Mapping[str, str] | None = None,
@@ -107,15 +121,19 @@ class Service:
         self.port = port(spec) if isinstance(spec, str) else spec
         self.output: Port = self.port
         self._mac = _parsed("Ethernet address", mac_address, mac) if mac else 0
-        addresses = tuple(_parsed("address", ipaddress.ip_interface, each) for each in _listed(address))
+        given = _listed(address)
+        addresses = tuple(_parsed("address", ipaddress.ip_interface, each) for each in given if each not in _KINDS)
         gateways = [_parsed("gateway", ipaddress.ip_address, each) for each in _listed(gateway)]
         self.settings = Settings(
             mac=self._mac,
             addresses=addresses,
             local=tuple(_parsed("prefix", ipaddress.IPv4Network, each) for each in _listed(local)),
+            groups=frozenset(_parsed("group", _group, each) for each in _listed(groups)),
             routes=tuple(_default_route(each, addresses) for each in gateways),
             vlan=vlan,
         )
+        self.wanted = Wanted("dhcp" in given, "auto" in given, check)
+        """How addresses are found; may be changed until the start."""
         self.interface = Interface(self.settings)
         self.links = Links(neighbours_limit)
         self.outbox = Outbox()
@@ -127,6 +145,7 @@ class Service:
         self._handlers: list[_Handler] = []
         self._plain: list[PlainPort] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._link_back = False
         self._coroutines = False  # whether anything runs in an event loop
         self._doors: dict[Door, Any] = {}
         self.host: Host | None = None
@@ -172,6 +191,11 @@ class Service:
         self._coroutines = True
         return made
 
+    @property
+    def addresses(self) -> tuple[Any, ...]:
+        """Those that are ours now, with their prefixes (:mod:`ipaddress`)."""
+        return self.interface.settings.addresses
+
     # The graph ------------------------------------------------------------------------------------------------
 
     def build(self) -> Graph:
@@ -179,7 +203,8 @@ class Service:
         graph, plain, entry = Graph(), plain_udp(self.interface), host_input(self.interface)
         output = ip_output(self.interface, self.links)
         other, ping = output.named("ip_output_unusual"), icmp_echo(self.interface)
-        self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in Door}
+        wanted = [door for door in Door if door is not Door.DHCP or self.wanted.dhcp]
+        self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
         for door in self._doors.values():
             door.passive = True
         answers = [self._answering(handler) for handler in self._handlers]
@@ -190,6 +215,8 @@ class Service:
         graph.add(entry["icmp"] >> ping >> other)
         graph.add(entry["icmp6"] >> ping)
         graph.add(ping["other"] >> self._doors[Door.ICMP])
+        graph.add(ping["link"] >> self._doors[Door.LINK])
+        graph.add(entry["igmp"] >> self._doors[Door.LINK])
         graph.add(entry["arp"] >> self._doors[Door.ARP])
         graph.add(entry["other"] >> self._doors[Door.OTHER])
         graph.add(entry["fragment"] >> self._doors[Door.OTHER])
@@ -211,6 +238,11 @@ class Service:
             if not isinstance(answer, PlainPort):
                 graph.add(answer >> output)
             at = choose
+        if self.wanted.dhcp:
+            leased = udp_to(DHCP_CLIENT_PORT, f"{name}_dhcp")
+            graph.add(at >> leased)
+            graph.add(leased["here"] >> self._doors[Door.DHCP])
+            at = leased
         graph.add(at >> self._doors[Door.NO_PORT])
 
     def _answering(self, handler: _Handler) -> tuple[Any, Any]:
@@ -227,10 +259,13 @@ class Service:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
         engine = Engine(self.build(), workers, **options)
         own = 0 if self.port.kind == "tap" else self.port.mac  # a TAP's own address is that of the host beyond it
-        self.interface.set(dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC))
+        self.settings = dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC)
         voice = self._doors[Door.ARP]
         limit, per_second = self._limits
-        self.host = Host(self.interface, self.links, voice.send, limit, icmp_per_second=per_second)
+        self.host = host = Host(self.interface, self.links, voice.send, limit, icmp_per_second=per_second)
+        host.addressing = Addressing(
+            self.interface, self.settings, self.wanted, host.send_ip, host.send_arp, host.announce6, SystemRandom()
+        )
         for address, mac in self._pinned.items():
             self.host.pin(int(address), address.version, mac)
         self._by_descriptor: dict[int, Callable[[], object]] = {}
@@ -246,7 +281,8 @@ class Service:
         self._tick_s = self._refresh_s = 0.0
         engine.start()
         self.engine = engine
-        self.host.announce()
+        host.addressing.start(time.monotonic())
+        self.port.events.listen(self._noted)
         return engine
 
     def poll(self, timeout_s: float = _TICK_S) -> None:
@@ -259,12 +295,19 @@ class Service:
     def _let_time_pass(self) -> None:
         assert self.host is not None and self.engine is not None
         now_s = time.monotonic()
+        if self._link_back and self.host.addressing is not None:
+            self._link_back = False
+            self.host.addressing.restart(now_s)
         if now_s >= self._tick_s:
             self._tick_s = now_s + _TICK_S
             self.host.tick(now_s)
         if now_s >= self._refresh_s:
             self._refresh_s = now_s + _REFRESH_S
             self.engine.refresh()
+
+    def _noted(self, event: Event) -> None:
+        """Something happened to the port; in whichever thread saw it."""
+        self._link_back |= event.kind in _BACK
 
     def _heard(self, reason: Door) -> None:
         """Something came by this door."""
@@ -276,6 +319,11 @@ class Service:
     def stop(self) -> Report:
         """Close the port; the final counters."""
         assert self.engine is not None
+        if self.host is not None and self.host.addressing is not None and not self.engine.stopped:
+            self.host.addressing.stop(time.monotonic())
+            end_s, unsent = time.monotonic() + _LAST_WORDS_S, self._doors[Door.ARP].rx[0]
+            while host_path.waiting(unsent) and time.monotonic() < end_s:
+                time.sleep(0.001)
         self.report = self.engine.stop()
         return self.report
 
@@ -346,6 +394,13 @@ def _parsed(what: str, read: Callable[[str], Any], text: str) -> Any:
         return read(text)
     except ValueError as error:
         raise ServiceError(f"{text!r} is no {what}: {error}") from None
+
+
+def _group(text: str) -> Address:
+    group = ipaddress.ip_address(text)
+    if not group.is_multicast:
+        raise ValueError("multicast groups are 224.0.0.0/4 and ff00::/8")
+    return group
 
 
 def _default_route(gateway: Any, addresses: tuple[Any, ...]) -> Route:

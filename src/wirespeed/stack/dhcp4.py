@@ -47,8 +47,8 @@ REQUESTS: int = 4
 RENEW_WAIT_S: float = 60.0
 """Section 4.4.5: half of the time that is left, not less than this."""
 DECLINE_WAIT_S: float = 10.0
-"""Before another try after an address that somebody has (section 3.1 step 5); after a refusal as well, so that a
-server that offers what it then refuses is not asked without end."""
+"""Before another try after an address that somebody has (section 3.1 step 5); after a second refusal within that time
+as well, so that a server that offers what it then refuses is not asked without end."""
 
 
 class Dhcp4State(Enum):
@@ -118,6 +118,7 @@ class Dhcp4Client:
         self._xid = 0
         self._tries = 0
         self._began_s = self._asked_s = 0.0
+        self._refused_s = -math.inf
 
     @property
     def due_s(self) -> float:
@@ -232,10 +233,13 @@ class Dhcp4Client:
         return self.lease.address.ip if self.lease else None
 
     def _refused(self, now_s: float) -> list[Dhcp4Output]:
-        """Section 3.1 step 4, 3.2 step 4: from the beginning. Not at once, or a hostile server makes us a flood."""
+        """Section 3.1 step 4, 3.2 step 4: from the beginning; the second time not at once."""
         self.stats.refused += 1
         out = self._lose("refused")
         self.remembered = None
+        before_s, self._refused_s = self._refused_s, now_s
+        if now_s - before_s >= DECLINE_WAIT_S:
+            return out + self._discover(now_s)
         self._wait(now_s)
         return out
 

@@ -8,17 +8,26 @@ from wirespeed.mem.descriptor import CHAINED, META, SHARED
 from wirespeed.stack.interface import Interface
 from wirespeed.stack.turn import TTL
 from wirespeed.wire.checksum import ipv4_header_checksum, transport_valid
-from wirespeed.wire.icmp import ICMP6_ECHO_REPLY, ICMP6_ECHO_REQUEST, ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST
+from wirespeed.wire.icmp import (
+    ICMP6_ECHO_REPLY,
+    ICMP6_ECHO_REQUEST,
+    ICMP6_MLD2_REPORT,
+    ICMP6_MLD_QUERY,
+    ICMP6_REDIRECT,
+    ICMP_ECHO_REPLY,
+    ICMP_ECHO_REQUEST,
+)
 
 
 def icmp_echo(interface: Interface) -> Node:
     """Make the node for one interface."""
 
-    @node(outputs=["other"])
+    @node(outputs=["link", "other"])
     def icmp_echo(pkt: Any) -> str | None:
         """Turn an echo request into its reply (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2), same data, same TOS.
 
-        What is not sound, not a request to one address of ours, or not in one cell leaves by ``other``.
+        Discovery and group membership, which only this link says, leave by ``link``; what is not sound, not a request
+        to one address of ours, or not in one cell, by ``other``.
         """
         if pkt.desc & (CHAINED | SHARED) != 0 or not transport_valid(pkt):
             return "other"
@@ -34,7 +43,10 @@ def icmp_echo(interface: Interface) -> Node:
             pkt.icmp.type = ICMP_ECHO_REPLY
             pkt.desc = pkt.desc & ~META
             return None
-        if pkt.icmp6 and pkt.icmp6.type == ICMP6_ECHO_REQUEST and pkt.icmp6.code == 0:
+        kind = pkt.icmp6.type if pkt.icmp6 else 0
+        if (kind >= ICMP6_MLD_QUERY and kind <= ICMP6_REDIRECT) or kind == ICMP6_MLD2_REPORT:
+            return "link"
+        if kind == ICMP6_ECHO_REQUEST and pkt.icmp6.code == 0:
             high, low = pkt.ipv6.dst
             if not interface.owns6(high, low):
                 return "other"

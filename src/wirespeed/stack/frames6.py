@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wirespeed.stack.frames import DEFAULT_TTL, checksum
 from wirespeed.wire.icmp import ICMP6_NEIGHBOUR_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION
-from wirespeed.wire.ipv4 import PROTOCOL_ICMP6
+from wirespeed.wire.ipv4 import PROTOCOL_DESTINATION, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP6
 
 QUOTED_BYTES6: int = 1280
 """The longest ICMPv6 error: the least MTU there is (RFC 4443 section 2.4 (c))."""
@@ -17,6 +17,8 @@ ND_HOPS: int = 255
 
 _IPV6 = struct.Struct("!IHBB16s16s")
 _OPTION_SOURCE, _OPTION_TARGET = 1, 2
+_OPTION_ALERT = 5
+_HEADERS_MAX = 8
 _ROUTER, _SOLICITED, _OVERRIDE = 0x80, 0x40, 0x20
 
 
@@ -55,6 +57,31 @@ def parse_ipv6(data: bytes) -> Ipv6Packet | None:
     if 40 + length > len(data):
         return None
     return Ipv6Packet(data[: 40 + length], hops, protocol, int.from_bytes(source), int.from_bytes(destination))
+
+
+def upper_layer(packet: Ipv6Packet) -> tuple[int, bytes, bool]:
+    """What lies behind options for every router and for the destination (RFC 8200 section 4): protocol, bytes, and
+    whether a router alert is among the former. Protocol -1: headers that are not whole, or not these."""
+    protocol, at, alert = packet.protocol, 40, False
+    for _ in range(_HEADERS_MAX):
+        if protocol not in (PROTOCOL_HOP_BY_HOP, PROTOCOL_DESTINATION):
+            return protocol, packet.data[at:], alert
+        size = (packet.data[at + 1] + 1) * 8 if at + 8 <= len(packet.data) else len(packet.data)
+        if at + size > len(packet.data):
+            break
+        alert |= protocol == PROTOCOL_HOP_BY_HOP and _has_alert(packet.data[at + 2 : at + size])
+        protocol, at = packet.data[at], at + size
+    return -1, b"", False
+
+
+def _has_alert(options: bytes) -> bool:
+    """RFC 2711."""
+    at = 0
+    while at < len(options):
+        if options[at] == _OPTION_ALERT:
+            return True
+        at += 1 if options[at] == 0 else 2 + (options[at + 1] if at + 1 < len(options) else 0)
+    return False
 
 
 def ipv6(source: int, destination: int, protocol: int, payload: bytes, hops: int = DEFAULT_TTL) -> bytes:
@@ -126,5 +153,5 @@ def read_discovery(packet: Ipv6Packet) -> Discovery | None:
 
 __all__ = [
     "Discovery", "Ipv6Packet", "advertisement", "icmp6", "icmp6_error", "ipv6", "parse_ipv6", "pseudo_checksum",
-    "read_discovery", "solicitation",
+    "read_discovery", "solicitation", "upper_layer",
 ]  # fmt: skip

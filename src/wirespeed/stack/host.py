@@ -11,19 +11,26 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 from wirespeed.stack import frames, frames6
+from wirespeed.stack.acd import SendArp
+from wirespeed.stack.addressing import Addressing
 from wirespeed.stack.bucket import Bucket
-from wirespeed.stack.frames import ETHERNET_BYTES, Ipv4Packet
+from wirespeed.stack.frames import ETHERNET_BYTES, ArpPacket, Ipv4Packet
 from wirespeed.stack.frames6 import Ipv6Packet
 from wirespeed.stack.interface import NO_ROUTE, Address, Interface, solicited_node
 from wirespeed.stack.links import Links
 from wirespeed.stack.neighbours import Neighbour, Neighbours
-from wirespeed.stack.packets import udp4, udp6
+from wirespeed.stack.packets import ALL_NODES6, ROUTER_ALERT4, udp4, udp6
 from wirespeed.wire.arp import ARP_REPLY, ARP_REQUEST
-from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, MAC_GROUP_BIT
+from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, MAC_BROADCAST, MAC_GROUP_BIT
 from wirespeed.wire.icmp import (
+    ICMP6_MLD2_REPORT,
+    ICMP6_MLD_DONE,
+    ICMP6_MLD_QUERY,
+    ICMP6_MLD_REPORT,
     ICMP6_NEIGHBOUR_ADVERTISEMENT,
     ICMP6_NEIGHBOUR_SOLICITATION,
     ICMP6_PARAMETER_PROBLEM,
+    ICMP6_ROUTER_ADVERTISEMENT,
     ICMP6_UNREACHABLE,
     ICMP6_UNREACHABLE_PORT,
     ICMP_UNREACHABLE,
@@ -34,6 +41,9 @@ from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, PROTOCOL_ICMP, PROTOCOL_IC
 
 _UNKNOWN_NEXT_HEADER = 1
 _IPV6_NEXT_HEADER = 6  # where that field is, for the pointer of a parameter problem
+_GROUPS4, _GROUP_MAC4 = 0xE, 0x0100_5E00_0000  # RFC 1112 section 6.4
+_DISCOVERY = (ICMP6_ROUTER_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT)
+_MEMBERSHIP = (ICMP6_MLD_QUERY, ICMP6_MLD_REPORT, ICMP6_MLD_DONE, ICMP6_MLD2_REPORT)
 _WORD = (1 << 64) - 1
 
 
@@ -49,6 +59,10 @@ class Door(Enum):
     """Another transport."""
     NO_PORT = "no-port"
     """UDP that nobody listens for."""
+    LINK = "link"
+    """What the link says of addresses and groups: neighbour and router discovery, MLD, IGMP."""
+    DHCP = "dhcp"
+    """UDP to the port of DHCP clients, where one is wanted."""
 
 
 @dataclass(slots=True)
@@ -143,25 +157,22 @@ class Host:
         self.six = Neighbours(_Six(self), limit, held)
         self.errors = Bucket(icmp_per_second, min(50, icmp_per_second))
         self.stats = HostStats()
+        self.addressing: Addressing | None = None
+        """Who says which addresses are ours; None: they never change."""
         self._now_s = 0.0
 
     def tick(self, now_s: float) -> None:
-        """Let time pass for the neighbour tables; several times a second."""
+        """Let time pass for the neighbour tables and our addresses; several times a second."""
         self._now_s = now_s
         self.four.tick(now_s)
         self.six.tick(now_s)
+        if self.addressing is not None:
+            self.addressing.tick(now_s)
 
-    def announce(self) -> None:
-        """Tell everybody our addresses, in case they remember others (RFC 5227 section 3, RFC 4861 section 7.2.6)."""
-        mac = self.interface.mac
-        for own in self.interface.settings.addresses:
-            address = int(own.ip)
-            if own.version == 4:
-                self.send_frame(frames.arp_request(mac, address, address))
-            else:
-                everybody = 0xFF02 << 112 | 1
-                packet = frames6.advertisement(address, everybody, address, mac, solicited=False)
-                self.send_frame(frames.ethernet(group_mac(everybody), mac, ETHERTYPE_IPV6, packet))
+    def announce6(self, address: IPv6Address) -> None:
+        """Tell everybody that an address is ours, in case they remember another host's (RFC 4861 section 7.2.6)."""
+        own, everybody = int(address), int(ALL_NODES6)
+        self.send_ip(frames6.advertisement(own, everybody, own, self.interface.mac, solicited=False))
 
     def pin(self, address: int, version: int, mac: int) -> None:
         """This neighbour is at ``mac``, whatever anybody says."""
@@ -172,6 +183,31 @@ class Host:
         """Send a frame, with the interface's tag if it has one."""
         vlan = self.interface.vlan
         self.send(frame if vlan < 0 else frame[:12] + ETHERTYPE_VLAN.to_bytes(2) + vlan.to_bytes(2) + frame[12:])
+
+    def send_arp(self, probe: SendArp) -> None:
+        """Send an ARP request to all."""
+        packet = ArpPacket(ARP_REQUEST, self.interface.mac, int(probe.sender), 0, int(probe.target))
+        self.send_frame(frames.arp(MAC_BROADCAST, packet))
+
+    def send_ip(self, packet: bytes) -> None:
+        """Send a whole IP packet of ours: to all, to a group, or to a neighbour as the routes say."""
+        four, six = frames.parse_ipv4(packet), frames6.parse_ipv6(packet)
+        if four is not None:
+            to = four.destination
+            if to >> 28 == _GROUPS4:
+                self._send_to(_GROUP_MAC4 | to & 0x7F_FFFF, ETHERTYPE_IPV4, packet)
+            elif to == 0xFFFF_FFFF or (self.interface.in_group4(to) and not self.interface.owns4(to)):
+                self._send_to(MAC_BROADCAST, ETHERTYPE_IPV4, packet)
+            else:
+                self.output4(four)
+        elif six is not None:
+            if six.destination >> 120 == 0xFF:
+                self._send_to(group_mac(six.destination), ETHERTYPE_IPV6, packet)
+            else:
+                self.output6(six)
+
+    def _send_to(self, mac: int, ethertype: int, packet: bytes) -> None:
+        self.send_frame(frames.ethernet(mac, self.interface.mac, ethertype, packet))
 
     # What comes in --------------------------------------------------------------------------------------------
 
@@ -190,6 +226,8 @@ class Host:
                 self.stats.ignored += 1
             elif door is Door.RESOLVE:
                 self.output6(packet6)
+            elif door is Door.LINK:
+                self._link6(packet6)
             else:
                 self._six(door, packet6, frame)
             return
@@ -200,7 +238,9 @@ class Host:
             self.output4(packet)
         elif door is Door.NO_PORT:
             self._error4(packet, frame, ICMP_UNREACHABLE_PORT)
-        elif door is Door.OTHER and packet.protocol != PROTOCOL_IGMP:
+        elif door is Door.LINK or door is Door.DHCP:
+            self._link4(packet)
+        elif door is Door.OTHER:
             self._error4(packet, frame, ICMP_UNREACHABLE_PROTOCOL)
         else:
             self.stats.ignored += 1
@@ -212,6 +252,8 @@ class Host:
             self.stats.ignored += 1
             return
         interface = self.interface
+        if self.addressing is not None:
+            self.addressing.arp(packet.sender_mac, packet.sender, packet.target, self._now_s)
         ours = bool(interface.owns4(packet.target))
         asked = ours and packet.operation == ARP_REQUEST
         if interface.owns4(packet.sender):
@@ -233,7 +275,35 @@ class Host:
         elif door is Door.OTHER:
             self._error6(packet, frame, ICMP6_PARAMETER_PROBLEM, _UNKNOWN_NEXT_HEADER, _IPV6_NEXT_HEADER)
         else:
-            self._discovery(packet)
+            self.stats.ignored += 1
+
+    def _link4(self, packet: Ipv4Packet) -> None:
+        """IGMP, or a datagram to the DHCP client, whose checksum is right."""
+        if self.addressing is None:
+            self.stats.ignored += 1
+        elif packet.protocol == PROTOCOL_IGMP:
+            alert = ROUTER_ALERT4 in packet.data[20 : packet.header_bytes]
+            self.addressing.groups4(packet.ttl, alert, packet.payload, self._now_s)
+        else:
+            length = int.from_bytes(packet.payload[4:6])
+            self.addressing.udp68(packet.payload[8:length], self._now_s)
+
+    def _link6(self, packet: Ipv6Packet) -> None:
+        """Neighbour and router discovery, MLD."""
+        protocol, message, alert = frames6.upper_layer(packet)
+        if protocol != PROTOCOL_ICMP6 or not message:
+            self.stats.ignored += 1
+            return
+        addressing = self.addressing
+        if message[0] in _DISCOVERY and protocol == packet.protocol:  # RFC 6980: no extension headers
+            if addressing is not None:
+                addressing.discovery(packet.source, packet.hop_limit, message, self._now_s)
+            if message[0] in (ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT):
+                self._discovery(packet)
+        elif message[0] in _MEMBERSHIP and addressing is not None:
+            addressing.groups6(packet.source, packet.hop_limit, alert, message, self._now_s)
+        else:
+            self.stats.ignored += 1
 
     def _discovery(self, packet: Ipv6Packet) -> None:
         """RFC 4861 section 7.2.3 and 7.2.5."""
@@ -283,12 +353,16 @@ class Host:
         return int(own[0].ip) if own else 0
 
     def source6(self, towards: int) -> int:
-        """The same for IPv6."""
-        own = self.interface.settings.of(6)
-        for each in own:
-            if towards & int(each.network.netmask) == int(each.network.network_address):
-                return int(each.ip)
-        return int(own[0].ip) if own else 0
+        """Which of our addresses speaks to a host: of the same scope, then of the longest common prefix, then the
+        first (RFC 6724 section 5, rules 2 and 8; those that are deprecated are behind the others)."""
+        local = towards >> 118 == 0x3FA or (towards >> 120 == 0xFF and towards >> 112 & 15 == 2)  # fe80::/10, ff02
+        best, rank = 0, (-1, -1)
+        for each in self.interface.settings.of(6):
+            own = int(each.ip)
+            common = min(128 - (own ^ towards).bit_length(), each.network.prefixlen)
+            if (found := (int(each.ip.is_link_local == local), common)) > rank:
+                best, rank = own, found
+        return best
 
     def output4(self, packet: Ipv4Packet) -> None:
         """Send a packet of ours when its neighbour's address is known."""
@@ -327,7 +401,7 @@ class Host:
             return True
         high, low = self.interface.route6(*_pair(int(to)))
         hop = (high & _WORD) << 64 | low & _WORD
-        own = int(source) if source is not None and self._owns6(int(source)) else self.source6(hop)
+        own = int(source) if source is not None and self._owns6(int(source)) else self.source6(int(to))
         if not hop or not own:
             return False
         made6 = frames6.parse_ipv6(udp6((IPv6Address(own), port), (to, to_port), data))

@@ -7,7 +7,7 @@ from wirespeed.mem.descriptor import META
 from wirespeed.stack.interface import Interface
 from wirespeed.wire.checksum import ipv4_header_valid, udp_valid
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, MAC_GROUP_BIT
-from wirespeed.wire.ipv4 import PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_UDP
+from wirespeed.wire.ipv4 import PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP, PROTOCOL_UDP
 
 _LOOPBACK = 127
 _GROUPS = 224  # first byte of the first address that no single host has
@@ -17,7 +17,7 @@ def host_input(interface: Interface) -> Node:
     """Make the node for one interface: UDP to one of its addresses goes on."""
 
     @node(
-        outputs=["arp", "icmp", "icmp6", "fragment", "other"],
+        outputs=["arp", "icmp", "icmp6", "igmp", "fragment", "other"],
         drops=["runt", "not-for-us", "not-ip", "malformed", "bad-checksum", "martian"],
     )
     def host_input(pkt: Any) -> str | None:
@@ -50,7 +50,7 @@ def host_input(interface: Interface) -> Node:
                 return None if pkt.udp else "malformed"
             if pkt.protocol == PROTOCOL_ICMP:
                 return "icmp"
-            return "other"
+            return "igmp" if pkt.protocol == PROTOCOL_IGMP else "other"
         if pkt.ethertype == ETHERTYPE_ARP:
             return "arp"
         if pkt.ipv6:
