@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+from importlib import import_module
 from typing import Any
 
 from wirespeed.bench.errors import BenchError
@@ -95,9 +96,7 @@ def main(kind: str, address: str, port: int) -> None:
         elif kind == "asyncio":
             asyncio.run(_serve_in_loop(made))
         else:
-            import uvloop
-
-            uvloop.run(_serve_in_loop(made))
+            import_module("uvloop").run(_serve_in_loop(made))
 
 
 if __name__ == "__main__":

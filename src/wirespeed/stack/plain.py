@@ -53,11 +53,16 @@ class PlainRequest:
         payload: its bytes.
     """
 
-    __slots__ = ("_row", "payload")
+    __slots__ = ("_index", "_rows", "payload")
 
-    def __init__(self, payload: bytes, row: Sequence[int]) -> None:
+    def __init__(self, payload: bytes, rows: NDArray[np.int64], index: int) -> None:
         self.payload = payload
-        self._row = row
+        self._rows = rows
+        self._index = index
+
+    def _word(self, place: int) -> int:
+        """What a row says (:mod:`wirespeed.stack.plain_path`); nothing is computed that nobody asks for."""
+        return int(self._rows[self._index, place])
 
     @property
     def length(self) -> int:
@@ -67,27 +72,27 @@ class PlainRequest:
     @property
     def source(self) -> Address:
         """Who sent it."""
-        return _address(self._row[6], self._row[2], self._row[3])
+        return _address(self._word(6), self._word(0), self._word(1))
 
     @property
     def destination(self) -> Address:
         """The address it was sent to: one of ours, or a group's."""
-        return _address(self._row[6], self._row[8], self._row[9])
+        return _address(self._word(6), self._word(3), self._word(4))
 
     @property
     def source_port(self) -> int:
         """The sender's port."""
-        return self._row[4]
+        return self._word(2)
 
     @property
     def port(self) -> int:
         """The port it was sent to."""
-        return self._row[5]
+        return self._word(5)
 
     @property
     def arrival(self) -> int:
         """When it was received, in nanoseconds, if the port says so; else 0."""
-        return self._row[7]
+        return self._word(7)
 
     def __repr__(self) -> str:
         return f"<request from {self.source} port {self.source_port} to port {self.port}: {self.payload!r}>"
@@ -100,7 +105,7 @@ class PlainReply:
 
     def __init__(self) -> None:
         self.data: bytes | None = None
-        self.sent: list[bytes] = []
+        self.sent: tuple[bytes, ...] = ()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append.
@@ -114,7 +119,7 @@ class PlainReply:
 
     def send(self) -> None:
         """What is written is a datagram of its own; what is written from now on is the next one."""
-        self.sent.append(self.data or b"")
+        self.sent += (self.data or b"",)
         self.data = None
 
 
@@ -180,31 +185,41 @@ class PlainPort(Host):
 
     def _serve(self, queue: int) -> int:
         """A burst from one worker."""
-        count = int(plain_path.collect(queue, self._pool.cells, self._requests, _BATCH, self._rows_at))
+        count = int(
+            plain_path.collect(
+                queue, self._pool.cells, self._requests, _BATCH, self._rows_at, self._lengths, self._data
+            )
+        )  # fmt: skip
         if not count:
             return 0
+        lengths = self._sizes[:count].tolist()
+        payloads = read_bytes(self._data, sum(length for length in lengths if length > 0))
+        rows = self._rows[:count].copy()
+        function, is_async = self._function, self.is_async
         answers: list[bytes] = []
         sizes = [plain_path.NO_ANSWER] * count
-        space = _DATA
-        for index, row in enumerate(self._rows[:count].tolist()):
-            at, length = row[0], row[1]
+        at, space = 0, _DATA
+        for index, length in enumerate(lengths):
             if length >= 0:
-                request = PlainRequest(read_bytes(at, length), row)
+                request = PlainRequest(payloads[at : at + length], rows, index)
+                at += length
             else:
-                frame = self._read(load64(self._requests + index * 8))[0].data
-                request = PlainRequest(frame[at : at - 1 - length], row)
+                request = PlainRequest(self._whole(index, -1 - length), rows, index)
             reply = PlainReply()
-            if self.is_async:
+            if is_async:
                 assert self.spawn is not None
                 self.spawn(self._answer_later(request, reply))
                 continue
             try:
-                self._note(self._function(request, reply))
+                reason = function(request, reply)
+                if reason is not None:
+                    self._note(reason)
             except Exception:
                 self._failed(request)
                 continue
-            for data in reply.sent:
-                self.later(request, data)
+            if reply.sent:
+                for data in reply.sent:
+                    self.later(request, data)
             if reply.data is None:
                 continue
             data = reply.data
@@ -223,13 +238,20 @@ class PlainPort(Host):
             self._wake()
         return count
 
+    def _whole(self, index: int, length: int) -> bytes:
+        """The payload of a request in several cells."""
+        at = int(self._rows[index, 8])
+        return self._read(load64(self._requests + index * 8))[0].data[at : at + length]
+
     def _answer(self, count: int) -> int:
         cache, interface = self._pool.control_cache, self._interface.address
         return int(plain_path.answer(self.rx[0], cache, interface, self._requests, count, self._lengths, self._data))
 
     async def _answer_later(self, request: PlainRequest, reply: PlainReply) -> None:
         try:
-            self._note(await self._function(request, reply))
+            reason = await self._function(request, reply)
+            if reason is not None:
+                self._note(reason)
         except Exception:
             self._failed(request)
             return
@@ -239,8 +261,6 @@ class PlainPort(Host):
             self.later(request, reply.data)
 
     def _note(self, reason: object) -> None:
-        if reason is None:
-            return
         if reason not in self._reasons:
             named = ", ".join(sorted(self._reasons)) or "nothing"
             raise NodeError(f"{self._function.__name__} returned {reason!r}; its drops declare {named}")

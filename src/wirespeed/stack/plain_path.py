@@ -2,13 +2,12 @@
 
 A row is what Python needs of a request, so that it never looks at a header itself::
 
-    0 address of the payload        8 its length    16 sender, first half    24 second half, or the IPv4 address
-    32 sender's port   40 port it was sent to   48 1: IPv6   56 time of receipt, or 0
-    64 whom it was sent to, first half          72 second half, or the IPv4 address
+    0 sender, first half               8 second half, or the IPv4 address       16 sender's port
+    24 whom it was sent to, first half 32 second half, or the IPv4 address      40 port it was sent to
+    48 1: IPv6                         56 time of receipt, or 0                 64 where in the frame the payload begins
 
-The answer replaces the payload where it lies, so no cell is taken or freed for it. What lies in several cells, or is
-not ours alone, cannot be answered so: of such a request the row says where the payload begins in the frame, and its
-length as -1 - length.
+The payloads themselves are copied one behind the other. An answer replaces the payload where it lies, so no cell is
+taken or freed for it. What lies in several cells, or is not ours alone, cannot be answered so: it is not copied either.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -23,7 +22,7 @@ from wirespeed.sync.ring import sc_dequeue, sp_enqueue
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.parse import parse_transport
 
-ROW: int = 80
+ROW: int = 72
 """Bytes of a row."""
 
 NO_ANSWER: int = -1
@@ -31,8 +30,15 @@ NO_ANSWER: int = -1
 
 
 @kernel
-def collect(queue, cells, vector, room, rows):
-    """Take up to ``room`` requests off a queue, their descriptors to ``vector``, what they are to ``rows``."""
+def collect(queue, cells, vector, room, rows, lengths, data):
+    """Take up to ``room`` requests off a queue.
+
+    Args:
+        vector: where their descriptors are put.
+        rows: and what they are.
+        lengths: and the bytes of each payload, 8 bytes each; -1 - length if it is not copied.
+        data: and the payloads.
+    """
     got = sc_dequeue(HostQueue(queue).ring, vector, room)
     pkt = Packet()
     pkt.cells = cells
@@ -41,25 +47,27 @@ def collect(queue, cells, vector, room, rows):
         parse_transport(pkt)
         row = rows + i * ROW
         if answerable(pkt):
-            store64(row, pkt.payload.start)
-            store64(row + 8, pkt.payload.length)
+            length = pkt.payload.length
+            copy(data, pkt.payload.start, length)
+            data += length
+            store64(lengths + (i << 3), length)
         else:
-            store64(row, pkt.l4 + 8 - pkt.start)
-            store64(row + 8, 7 - bswap16(load16(pkt.l4 + 4)))
+            store64(lengths + (i << 3), 7 - bswap16(load16(pkt.l4 + 4)))
         if pkt.ipv4:
-            store64(row + 16, 0)
-            store64(row + 24, bswap32(load32(pkt.l3 + 12)))
-            store64(row + 64, 0)
-            store64(row + 72, bswap32(load32(pkt.l3 + 16)))
+            store64(row, 0)
+            store64(row + 8, bswap32(load32(pkt.l3 + 12)))
+            store64(row + 24, 0)
+            store64(row + 32, bswap32(load32(pkt.l3 + 16)))
         else:
-            store64(row + 16, bswap64(load64(pkt.l3 + 8)))
-            store64(row + 24, bswap64(load64(pkt.l3 + 16)))
-            store64(row + 64, bswap64(load64(pkt.l3 + 24)))
-            store64(row + 72, bswap64(load64(pkt.l3 + 32)))
-        store64(row + 32, bswap16(load16(pkt.l4)))
+            store64(row, bswap64(load64(pkt.l3 + 8)))
+            store64(row + 8, bswap64(load64(pkt.l3 + 16)))
+            store64(row + 24, bswap64(load64(pkt.l3 + 24)))
+            store64(row + 32, bswap64(load64(pkt.l3 + 32)))
+        store64(row + 16, bswap16(load16(pkt.l4)))
         store64(row + 40, bswap16(load16(pkt.l4 + 2)))
         store64(row + 48, 0 if pkt.ipv4 else 1)
         store64(row + 56, CellHeader(header_of(cells, pkt.desc)).timestamp if pkt.desc & META != 0 else 0)
+        store64(row + 64, pkt.l4 + 8 - pkt.start)
     return got
 
 
