@@ -15,6 +15,7 @@ class Rig:
 
     def __init__(self, **options):
         options = {"talkers": 64, "exporters": 64, "templates": 64, "interfaces": 64, "rows": 64, **options}
+        options = {"metrics": 64, "timers": 4, "sets": 4, **options}
         self.collector = Collector(**options)
         self.collector.tick(NOW_NS, NOW_MS)
 

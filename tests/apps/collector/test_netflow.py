@@ -2,6 +2,7 @@
 
 import ipaddress
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -460,3 +461,16 @@ def test_mutations_are_counted_never_read_beyond(endless, seed, changes, cut):
     said = rig.feed(data)
     assert (said != "") == (sum(rig.refusals().values()) > before)
     rig.rows()
+
+
+@pytest.mark.parametrize("name", ["softflowd-netflow9.txt", "softflowd-ipfix.txt"])
+def test_what_softflowd_sends(rig, name):
+    lines = (Path(__file__).parents[2] / "vectors" / name).read_text().splitlines()
+    for line in lines:
+        assert line.startswith("#") or rig.feed(bytes.fromhex(line)) == ""
+    rows = [
+        (shown(bytes(row["src"])), row["sport"], shown(bytes(row["dst"])), row["dport"], row["packets"], row["octets"])
+        for row in rig.rows()
+    ]
+    wanted = [(f"10.0.0.{i}", 1000 + i, "10.0.1.1", 53, i, 128 * i) for i in range(1, 6)]
+    assert rows == [*wanted, ("2001:db8::1", 4000, "2001:db8::2", 443, 1, 60)]

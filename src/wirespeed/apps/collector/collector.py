@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from wirespeed.apps.collector.elements import ELEMENTS, write_elements
 from wirespeed.apps.collector.flow import CONVERSATION_BYTES, FLOW_DTYPE, FlowRow
 from wirespeed.apps.collector.messages import serve_flows
+from wirespeed.apps.collector.metrics_read import Metrics
 from wirespeed.apps.collector.state import SKETCHES, TABLES, CollectorView, ExporterView, InterfaceView, SketchesView
+from wirespeed.apps.collector.statsd import serve_statsd
 from wirespeed.apps.collector.templates import TEMPLATE_BYTES
 from wirespeed.apps.collector.ways import WAYS, sets_for
 from wirespeed.errors import WirespeedError
@@ -51,6 +53,11 @@ def _serve(address: int, high: int, low: int, port: int, at: int, length: int) -
     return serve_flows(address, high, low, port, at, length)
 
 
+@kernel
+def _serve_statsd(address: int, high: int, low: int, at: int, length: int) -> int:
+    return serve_statsd(address, high, low, at, length)
+
+
 class Collector:
     """Tables, sketches and counters of ``workers`` workers.
 
@@ -61,6 +68,9 @@ class Collector:
         templates: templates that are known at once, by each worker; 512 bytes each.
         template_timeout_s: how long a template holds that does not come again (RFC 7011 section 8.4).
         interfaces: interfaces whose counters are kept, by each worker; 128 bytes each.
+        metrics, timers, sets: metrics of statsd that are known at once, by each worker, and how many of them may be
+            timers or histograms, and sets: 256 bytes, 36 KB and 4.6 KB each.
+        metric_idle_s: a metric that was not sent for so long may give way to a new one.
         rows: flows that may wait for control code, of each worker: a power of two, or 0 to keep none; 160 bytes each.
         allow: prefixes of exporters; empty: everybody. UDP senders can be forged: name yours where that is possible.
 
@@ -80,11 +90,16 @@ class Collector:
         templates: int = 4096,
         template_timeout_s: float = 1800.0,
         interfaces: int = 4096,
+        metrics: int = 16384,
+        timers: int = 512,
+        sets: int = 256,
+        metric_idle_s: float = 600.0,
         rows: int = 0,
         allow: Sequence[str] = (),
     ) -> None:
         limits = {"workers": (workers, MAX_WORKERS), "talkers": (talkers, 1 << 20), "exporters": (exporters, 1 << 20)}
         limits |= {"templates": (templates, 1 << 20), "interfaces": (interfaces, 1 << 20)}
+        limits |= {"metrics": (metrics, 1 << 22), "timers": (timers, 1 << 16), "sets": (sets, 1 << 16)}
         for name, (given, most) in limits.items():
             if not 1 <= given <= most:
                 raise CollectorError(f"{name} {given} must be 1 to {most}")
@@ -121,6 +136,7 @@ class Collector:
         for index, words in enumerate(prefixes):
             for at, word in enumerate(words):
                 store64(allowed + index * _PREFIX_BYTES + 8 * at, word)
+        self.metrics = Metrics(workers, metrics, timers, sets, round(metric_idle_s * 1e9))
         self._rows = rows
         self.views = [CollectorView(self.address + worker * self.stride) for worker in range(workers)]
         for worker, view in enumerate(self.views):
@@ -128,6 +144,7 @@ class Collector:
             view.timeout_ns = round(template_timeout_s * 1e9)
             view.elements, view.allowed, view.allowed_count = self._region.address, allowed, len(prefixes)
             view.allow = 1 if prefixes else 0
+            view.metrics = self.metrics.views[worker].address
             at = view.address + TABLES
             for name, size in sizes.items():
                 setattr(view, name, at)
@@ -156,6 +173,7 @@ class Collector:
     def close(self) -> None:
         """Give the memory back; no worker may use it any more."""
         self._finalizer()
+        self.metrics.close()
         for sketches in self._sketches:
             for sketch in sketches.values():
                 sketch.close()
@@ -199,12 +217,15 @@ class Collector:
 
     # In and out, without workers -----------------------------------------------------------------------------
 
-    def feed(self, data: bytes, source: str = "127.0.0.1", port: int = 0, worker: int = 0) -> int:
-        """A datagram, from Python: 0, or minus the number of the first reason why something in it was refused."""
+    def feed(self, data: bytes, source: str = "127.0.0.1", port: int = 0, worker: int = 0, statsd: bool = False) -> int:
+        """A datagram of flows, or of statsd, from Python: 0, or minus the number of the first reason of a refusal."""
         high, low = address_words(source)
         array = np.frombuffer(bytes(data) or b"\0", dtype=np.uint8)
         with lent(array) as (at,):
-            return int(_serve(self.views[worker].address, high, low, port, at, len(data)))
+            address = self.views[worker].address
+            if statsd:
+                return int(_serve_statsd(address, high, low, at, len(data)))
+            return int(_serve(address, high, low, port, at, len(data)))
 
     def take_rows(self) -> NDArray[Any]:
         """The flows that came since the last call; their memory is free for others then."""

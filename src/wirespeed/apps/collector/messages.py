@@ -14,6 +14,7 @@ from wirespeed.apps.collector.reasons import (
     STRANGER,
     VERSION,
 )
+from wirespeed.apps.collector.sflow import serve_sflow
 from wirespeed.apps.collector.state import (
     LANE_IPFIX,
     LANE_NETFLOW5,
@@ -75,6 +76,8 @@ def serve_flows(address: int, high: int, low: int, port: int, at: int, length: i
         return _ipfix(state, high, low, port, at, length)
     if version == NETFLOW5:
         return _netflow5(state, high, low, at, length)
+    if version == 0:  # sFlow's version has 32 bits
+        return serve_sflow(state, at, length)
     return state.refuse(VERSION)
 
 
