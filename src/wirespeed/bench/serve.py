@@ -20,34 +20,29 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module, util
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from wirespeed.apps.service import Service
-from wirespeed.bench.capture import write_capture
+from wirespeed.bench import serve_memory as in_memory
 from wirespeed.bench.errors import BenchError
-from wirespeed.bench.frames import Frame
 from wirespeed.bench.hop import hop_ns
 from wirespeed.bench.port_echo import cpu_s, percentiles
 from wirespeed.bench.port_load import Load
 from wirespeed.bench.port_memif import SCENES, Turn, connected, count, memif_path, places, testpmd, their_turn
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_memory import ECHO, echo, serving
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.synthetic import udp4
 from wirespeed.bench.testpmd import version
 from wirespeed.bench.veths import GATEWAYS, LEFT, Veths
 from wirespeed.bench.xdp_traffic import Sink
-from wirespeed.eal.clock import tsc_hz
-from wirespeed.ports.port import port
 
-SERVERS: dict[str, str] = {}
+SERVERS: dict[str, str] = {"steps": "wirespeed.bench.serve_steps"}
 """Other servers' benches: a name, and the module whose ``rows(settings, tell)`` measures it."""
 
 Tell = Callable[[str], None]
@@ -55,75 +50,23 @@ Tell = Callable[[str], None]
 _BENCH = "serve"
 _FLOWGEN = ("10.254.0.0", "00:01:02:03:04:00", 1001)  # who testpmd's flowgen is, and the port it asks
 _ASKED = ("10.253.0.0/16", "00:01:02:03:04:01")
-_PEERS = 1000
-_ECHO = 7
 _READY_S = 30.0
-
-
-def echo(request: Any, reply: Any) -> None:
-    """RFC 862."""
-    reply.write(request.payload)
 
 
 def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
     """Measure every row."""
-    found = [*_in_memory(settings, tell), _over_memif(settings, tell)]
+    tell("in memory")
+    found = [
+        Row(_BENCH, "UDP echo of 64 B in memory", "cycles/request", in_memory.cycles(settings)),
+        Row(_BENCH, "a plain-Python handler, in memory", "requests/s", in_memory.requests(settings, compiled=False)),
+        _over_memif(settings, tell),
+    ]
     with Veths() as veths:
         found += _over_veth(veths, settings, tell)
     for name, module in SERVERS.items():
         tell(name)
         found += import_module(module).rows(settings, tell)
     return found
-
-
-@contextlib.contextmanager
-def serving(service: Service) -> Iterator[Service]:
-    """The service, answering; a thread of its own does what ``run()`` does."""
-    service.start()
-    over = threading.Event()
-
-    def attend() -> None:
-        while not over.is_set():
-            service.poll()
-
-    thread = threading.Thread(target=attend, daemon=True)
-    thread.start()
-    try:
-        yield service
-    finally:
-        over.set()
-        thread.join()
-        service.stop()
-
-
-# In memory -------------------------------------------------------------------------------------------------
-
-
-def _in_memory(settings: Settings, tell: Tell) -> list[Row]:
-    mac = bytes.fromhex("020000000001")
-    sources = [bytes((10, 7, 1 + number // 250, 1 + number % 250)) for number in range(_PEERS)]
-    link = mac + bytes.fromhex("020000000002 0800")
-    frames = [link + udp4(each, bytes((10, 7, 0, 1)), 4000, _ECHO, bytes(18), b"") for each in sources]
-    neighbours = {".".join(map(str, each)): "02:00:00:00:00:02" for each in sources}
-    rates = []
-    with tempfile.TemporaryDirectory(prefix="wirespeed-serve-") as folder:
-        path = Path(folder) / "requests.pcap"
-        write_capture(path, [Frame(frame, len(frame)) for frame in frames])
-        for compiled in (True, False):
-            tell("echo in memory" if compiled else "a plain-Python handler")
-            service = Service(f"pcap:{path},loop=yes", "10.7.0.1/16", mac=mac.hex(":"), neighbours=neighbours)
-            service.output = port("sink:")
-            service.udp(_ECHO, compiled=compiled)(echo)
-            with serving(service):
-                rates.append(median(_answered(service, settings.seconds) for _ in range(settings.pairs)))
-    return [
-        Row(_BENCH, "UDP echo of 64 B in memory", "cycles/request", tsc_hz() / rates[0]),
-        Row(_BENCH, "a plain-Python handler, in memory", "requests/s", rates[1]),
-    ]
-
-
-def _answered(service: Service, seconds: float) -> float:
-    return rate(lambda: service.output.stats().tx_packets, seconds, lambda: None, lambda: None)
 
 
 # Over memif ------------------------------------------------------------------------------------------------
@@ -177,7 +120,7 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
     here, there = GATEWAYS[0], LEFT
     ours, theirs = veths.mac(veths.middle, "left"), veths.mac(veths.left, "eth0")
     link = bytes.fromhex((ours + theirs).replace(":", "")) + bytes.fromhex("0800")
-    frame = udp4(bytes(map(int, there.split("."))), bytes(map(int, here.split("."))), 4000, _ECHO, bytes(18), link)
+    frame = udp4(bytes(map(int, there.split("."))), bytes(map(int, here.split("."))), 4000, ECHO, bytes(18), link)
     veths.inside(veths.middle, "ip", "address", "add", f"{here}/24", "dev", "left")
     veths.inside(veths.middle, "ip", "neighbour", "replace", there, "lladdr", theirs, "dev", "left")
     found: list[Row] = []
@@ -200,7 +143,7 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
         for number in range(settings.pairs):
             tell(f"on a veth: round {number + 1} of {settings.pairs}")
             service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
-            service.udp(_ECHO)(echo)
+            service.udp(ECHO)(echo)
             with serving(service):
                 _answering(veths, frame)
                 rates.setdefault("ours", []).append(answers())
@@ -274,7 +217,7 @@ def _share(settings: Settings) -> float:
 @contextlib.contextmanager
 def _kernel_echo(veths: Veths, kind: str, address: str, core: int) -> Iterator[None]:
     command = ["ip", "netns", "exec", veths.middle, "taskset", "-c", str(core), sys.executable, "-m"]
-    command += ["wirespeed.bench.kernel_echo", kind, address, str(_ECHO)]
+    command += ["wirespeed.bench.kernel_echo", kind, address, str(ECHO)]
     source = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -288,4 +231,4 @@ def _kernel_echo(veths: Veths, kind: str, address: str, core: int) -> Iterator[N
         process.communicate()
 
 
-__all__ = ["SERVERS", "echo", "rows", "serving"]
+__all__ = ["SERVERS", "rows"]

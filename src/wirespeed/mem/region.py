@@ -5,10 +5,14 @@ them, normal pages if not), so that another process can map the very same bytes;
 :mod:`wirespeed.jit`, so that interpreted code may touch it and nothing around it.
 """
 
+import os
 from types import TracebackType
 
 from wirespeed.eal.hugepages import map_shared
 from wirespeed.jit import register, unregister
+
+WANTED: bool = os.environ.get("WIRESPEED_HUGE") != "0"
+"""Whether huge pages are asked for at all."""
 
 
 class Region:
@@ -17,7 +21,8 @@ class Region:
     Args:
         size: bytes; rounded up to whole pages.
         name: shown in /proc/self/maps.
-        huge: whether to ask for huge pages; a few kilobytes are better off without.
+        huge: whether to ask for huge pages; a few kilobytes are better off without. With ``WIRESPEED_HUGE=0`` in the
+            environment nobody does: what they gain is measured so.
         populate: take normal pages now, so that the first packet does not pay for them.
 
     Raises:
@@ -25,7 +30,7 @@ class Region:
     """
 
     def __init__(self, size: int, name: str, huge: bool = True, populate: bool = True) -> None:
-        self._mapping = map_shared(size, name, prefer=("1G", "2M") if huge else (), populate=populate)
+        self._mapping = map_shared(size, name, prefer=("1G", "2M") if huge and WANTED else (), populate=populate)
         self.name = name
         self.address = self._mapping.address
         self.size = self._mapping.size
