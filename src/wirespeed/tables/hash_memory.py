@@ -77,7 +77,8 @@ KEY: int = 8
 """Offset of the key in an entry."""
 MAX_WORDS: int = 8
 
-_SLOTS = 16
+SLOTS: int = 16
+"""Offset of the slots in a bucket."""
 _STATE = 48
 _LOCK = 56
 SECOND: int = 1 << 31
@@ -249,6 +250,12 @@ def other_bucket(table: int, bucket: int, tag: int) -> int:
 
 
 @inline
+def overflows(bucket: int) -> bool:
+    """Whether keys whose first bucket this is are in their second."""
+    return load_acquire(bucket + _STATE) & _OVERFLOW != 0
+
+
+@inline
 def entry_of(table: int, slot: int) -> int:
     """Address of an entry."""
     head = HashHead(table)
@@ -264,7 +271,7 @@ def _probe(table, bucket, tag, key, words):
     hits = match16(bucket, tag)
     while hits != 0:
         place = trailing_zeros(hits)
-        slot = load32(bucket + _SLOTS + (place << 2)) & (SECOND - 1)
+        slot = load32(bucket + SLOTS + (place << 2)) & (SECOND - 1)
         if key.differs(entry_of(table, slot) + KEY, words) == 0:
             return place, slot
         hits &= hits - 1
@@ -305,11 +312,11 @@ def prefetch_entry(table, hash, words):
     tag = tag_of(hash)
     hits = match16(bucket, tag)
     if hits != 0:
-        entry = entry_of(table, load32(bucket + _SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1))
+        entry = entry_of(table, load32(bucket + SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1))
         prefetch(entry)
         if words > 7:
             prefetch(entry + 64)
-    elif load_acquire(bucket + _STATE) & _OVERFLOW != 0:
+    elif overflows(bucket):
         prefetch(other_bucket(table, bucket, tag))
 
 
@@ -393,7 +400,7 @@ def _change_state(bucket: int, overflow: int) -> None:
 def _put(bucket: int, free: int, tag: int, slot: int) -> None:
     """Fill the lowest of the ``free`` places; readers see the tag last."""
     place = trailing_zeros(free)
-    store32(bucket + _SLOTS + (place << 2), slot)
+    store32(bucket + SLOTS + (place << 2), slot)
     store_release16(bucket + (place << 1), tag)
 
 
@@ -465,7 +472,7 @@ def remove(table: int, bucket: int, place: int) -> None:
     tag = load16(bucket + (place << 1))
     store_release16(bucket + (place << 1), 0)
     _change_state(bucket, 0)
-    if load32(bucket + _SLOTS + (place << 2)) & SECOND != 0:
+    if load32(bucket + SLOTS + (place << 2)) & SECOND != 0:
         _change_state(other_bucket(table, bucket, tag), -1)
 
 
@@ -481,11 +488,11 @@ def _settle(table, hash, slot, words):
     second = other_bucket(table, first, tag)
     many = HashHead(table).many
     for _ in range(_ROUNDS):
-        if _put_in(table, first, second, tag, slot):
+        if put_in(table, first, second, tag, slot):
             return slot
         if many != 0:
             unlock_pair(first, second)
-        made = _make_room(table, first, second)
+        made = make_room(table, first, second)
         if many != 0:
             lock_pair(first, second)
             known = _same_key(table, first, second, tag, slot, words)
@@ -495,7 +502,7 @@ def _settle(table, hash, slot, words):
                 return known
         if made == 0:
             break
-    if _put_in(table, first, second, tag, slot):
+    if put_in(table, first, second, tag, slot):
         return slot
     give_slot(table, slot)
     count_up(table, _REFUSED)
@@ -503,7 +510,7 @@ def _settle(table, hash, slot, words):
 
 
 @inline
-def _put_in(table, first, second, tag, slot):
+def put_in(table, first, second, tag, slot):
     """Put an entry in a free place of its buckets; False if there is none."""
     free = match16(first, 0)
     if free != 0:
@@ -525,7 +532,7 @@ def _same_key(table, first, second, tag, slot, words):
     for _ in range(2):
         hits = match16(bucket, tag)
         while hits != 0:
-            other = load32(bucket + _SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1)
+            other = load32(bucket + SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1)
             theirs = entry_of(table, other) + KEY
             differs = 0
             for i in range(words):
@@ -565,7 +572,7 @@ def _move(table, bucket, place):
     moved = 0
     free = match16(to, 0)
     if free != 0 and load16(bucket + (place << 1)) == tag:
-        slot = load32(bucket + _SLOTS + (place << 2))
+        slot = load32(bucket + SLOTS + (place << 2))
         # The order that readers rely on: first the new place, then the first bucket's state, then the old place.
         _put(to, free, tag, slot ^ SECOND)
         if slot & SECOND != 0:
@@ -582,7 +589,7 @@ def _move(table, bucket, place):
 
 
 @cold
-def _make_room(table, first, second):
+def make_room(table, first, second):
     """Free a place in one of two full buckets by moving keys; 1, or 0: no way of up to four moves leads to one.
 
     Breadth first: all ways of one move, then of two... A way is a number, three bits for the place of each key on

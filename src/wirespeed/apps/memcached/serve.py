@@ -1,0 +1,142 @@
+"""From a request to its answer.
+
+The common request, ``get`` of one key that is there, is answered here: the key is what stands between ``get`` and the
+end of the datagram, and if an item has that key it needs no further look, for items have no keys but good ones. All
+else is read word by word (:mod:`wirespeed.apps.memcached.commands`), from a copy: the answer is written where the
+request lies.
+"""
+# mypy: no-warn-return-any
+
+from wirespeed.apps.memcached.commands import run
+from wirespeed.apps.memcached.find import fetch_bucket, fetch_item, find, key_hash
+from wirespeed.apps.memcached.items import is_dead
+from wirespeed.apps.memcached.layout import KEY_MAX, ItemView
+from wirespeed.apps.memcached.parse import text
+from wirespeed.apps.memcached.state import AHEAD, ASKED, INCOMPLETE, SEVERAL, SHORT, ServerView
+from wirespeed.apps.memcached.updates import lock, unlock
+from wirespeed.jit import cold, copy, inline, load16, load32, load64, store64
+from wirespeed.wire.memcached import DATAGRAM_MAX, MemcachedFrame
+
+_FRAME = MemcachedFrame.SIZE
+_DATAGRAMS = MemcachedFrame.datagrams.offset
+_ONE = 0x0100  # as it stands in memory
+_GET = text("get ")
+_VALUE = text("VALUE ")
+_END = text("END\r\n")
+_LINE_END = 0x0A0D
+_LEAST = _FRAME + 4 + 1 + 2  # "get", a key of one byte
+_AROUND = _FRAME + 6 + 5  # what an answer has besides the item's text
+_SPARE = 8  # bytes that may be written behind an answer
+
+
+@inline
+def serve(state: ServerView, request: int, length: int, reply: int, room: int) -> int:
+    """Answer one request. If ``state.left`` is not 0 afterwards, that was the first datagram of the answer: send it,
+    and get the others by :func:`more`.
+
+    Args:
+        state: the worker's.
+        request: address of the datagram's payload, ``length`` bytes.
+        reply: where the answer is written, ``room`` bytes at most; may be ``request``.
+
+    Returns:
+        Bytes of the reply; 0: none is wanted; negative: ``DROPS[-1 - n]``.
+    """
+    state.requests += 1
+    state.bytes_read += length
+    size = length - _FRAME - 4 - 2
+    if length >= _LEAST and size <= KEY_MAX and load32(request + _FRAME) == _GET:
+        if load16(request + _DATAGRAMS) == _ONE and load16(request + length - 2) == _LINE_END:
+            done = _get(state, request, request + _FRAME + 4, size, reply, room)
+            if done != 0:
+                return done
+    return _all_else(state, request, length, reply, room)
+
+
+@inline
+def _get(state: ServerView, request: int, key: int, length: int, reply: int, room: int) -> int:
+    """The answer to a get of one key that is there, in one datagram; else 0."""
+    hash = key_hash(state.store, key, length)
+    shard = state.shard_of(hash)
+    done = 0
+    lock(state, shard)
+    _, _, found = find(shard, hash, key, length)
+    if found != 0 and shard.flush_at == 0:
+        item = ItemView(found)
+        size = item.text_bytes
+        if not is_dead(shard, item, state.now) and _AROUND + _SPARE + size <= min(room, DATAGRAM_MAX + _SPARE):
+            id = load16(request)
+            store64(reply, id | _ONE << 32)
+            store64(reply + _FRAME, _VALUE)
+            copy(reply + _FRAME + 6, item.text, size)
+            store64(reply + _FRAME + 6 + size, _END)
+            if item.used == 0:
+                item.used = 1
+            done = _AROUND + size
+    unlock(state, shard)
+    if done != 0:
+        state.cmd_get += 1
+        state.get_hits += 1
+        state.bytes_written += done
+    return done
+
+
+@inline
+def ahead(state: ServerView, request: int, length: int) -> None:
+    """Ask for the memory that :func:`serve` will read: this request's bucket, and the item of the one that was asked
+    for ``AHEAD`` calls ago. Call it for each request of a burst first."""
+    size = length - _FRAME - 4 - 2
+    if length < _LEAST or size > KEY_MAX or load32(request + _FRAME) != _GET:
+        return
+    hash = key_hash(state.store, request + _FRAME + 4, size)
+    fetch_bucket(state, hash)
+    place = state.address + ASKED + ((state.asked & (AHEAD - 1)) << 3)
+    before = load64(place)
+    store64(place, hash)
+    state.asked += 1
+    fetch_item(state, before)
+
+
+@cold
+def _all_else(state: ServerView, request: int, length: int, reply: int, room: int) -> int:
+    """Any request but the common one."""
+    if length < _FRAME + 1 or room < _FRAME + 128:
+        state.dropped += 1
+        return SHORT
+    state.out, state.out_end = state.answer, state.answer + state.answer_max
+    state.request_id = load16(request)
+    if load16(request + _DATAGRAMS) != _ONE:
+        state.multi_packet += 1
+        return SEVERAL
+    copy(state.scratch, request, length)
+    complete = run(state, state.scratch + _FRAME, state.scratch + length)
+    state.left = state.out - state.answer
+    if state.left == 0:
+        if complete == 0:
+            state.dropped += 1
+            return INCOMPLETE
+        return 0
+    part = min(room, DATAGRAM_MAX) - _FRAME
+    state.sequence = 0
+    state.datagrams = (state.left + part - 1) // part
+    state.out = state.answer
+    return more(state, reply, room)
+
+
+@cold
+def more(state: ServerView, reply: int, room: int) -> int:
+    """The next datagram of an answer of several; its bytes. ``state.left`` is 0 behind the last."""
+    part = min(min(room, DATAGRAM_MAX) - _FRAME, state.left)
+    store64(reply, state.request_id)
+    frame = MemcachedFrame(reply)
+    frame.sequence = state.sequence
+    frame.datagrams = state.datagrams
+    copy(reply + _FRAME, state.out, part)
+    state.out += part
+    state.left -= part
+    state.sequence += 1
+    state.bytes_written += _FRAME + part
+    return _FRAME + part
+
+
+__all__ = ["ahead", "more", "serve"]
