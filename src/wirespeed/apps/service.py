@@ -22,11 +22,13 @@
         control code (stack/host.py) ◀── host ports: one for each reason, so that no flood silences the others
 """
 
+import argparse
 import asyncio
 import dataclasses
 import inspect
 import ipaddress
 import select
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
@@ -328,7 +330,16 @@ class Service:
         return self.report
 
     def run(self, workers: int | None = None, seconds: float | None = None, **options: Any) -> Report:
-        """Answer until SIGINT or SIGTERM comes, ``seconds`` pass, or the port's input ends."""
+        """Answer until SIGINT or SIGTERM comes, ``seconds`` pass, or the port's input ends.
+
+        Args:
+            workers, seconds: unless given, what follows ``--workers`` and ``--seconds`` on the program's command line;
+                else one worker, for ever.
+            options: the engine's.
+        """
+        asked = _asked(sys.argv[1:])
+        workers = workers if workers is not None else asked.workers
+        seconds = seconds if seconds is not None else asked.seconds
         end_s = None if seconds is None else time.monotonic() + seconds
         with Interruptible() as signals:
 
@@ -336,9 +347,9 @@ class Service:
                 return signals.event.is_set() or (end_s is not None and time.monotonic() >= end_s)
 
             if self._coroutines:
-                report = asyncio.run(self._serve(over, workers or 1, **options))
+                report = asyncio.run(self._serve(over, workers, **options))
             else:
-                engine = self.start(workers or 1, **options)
+                engine = self.start(workers, **options)
                 try:
                     while not over() and not engine.ended:
                         self.poll(_TICK_S if end_s is None else max(min(end_s - time.monotonic(), _TICK_S), 0.0))
@@ -383,6 +394,14 @@ class Service:
             raise EndpointError("the service does not run yet: await service.serve(), or call service.run()")
         if not self.host.send_udp(None, port, to, to_port, data):
             raise EndpointError(f"no way leads to {to}: give the service a gateway, or an address of that network")
+
+
+def _asked(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a program's user asked of ``run()``; all else on the command line is the program's business."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seconds", type=float)
+    return parser.parse_known_args(arguments)[0]
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:
