@@ -77,6 +77,7 @@ class _Handler:
     port: int
     drops: tuple[str, ...]
     compiled: bool
+    prefetch: Callable[..., Any] | None
 
 
 class Service:
@@ -155,7 +156,12 @@ class Service:
         self.report: Report | None = None
 
     def udp(
-        self, port: int, *, drops: Sequence[str] = (), compiled: bool = True
+        self,
+        port: int,
+        *,
+        drops: Sequence[str] = (),
+        compiled: bool = True,
+        prefetch: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer datagrams to ``port`` with the function below, ``function(request, reply)``.
 
@@ -164,6 +170,8 @@ class Service:
             drops: names of reasons that the function may return, to drop a request.
             compiled: False for what cannot be compiled: the function then runs in the control thread, in plain Python
                 (:mod:`wirespeed.stack.plain`). A coroutine function always does.
+            prefetch: ``prefetch(pkt)``, which runs over a burst first and asks for the memory that the function will
+                read, where a table that it uses outgrows the cache; see :func:`wirespeed.node`.
 
         Raises:
             ServiceError: the port is out of range, or taken.
@@ -176,7 +184,7 @@ class Service:
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             asynchronous = inspect.iscoroutinefunction(function)
-            self._handlers.append(_Handler(function, port, tuple(drops), compiled and not asynchronous))
+            self._handlers.append(_Handler(function, port, tuple(drops), compiled and not asynchronous, prefetch))
             self._coroutines |= asynchronous
             return function
 
@@ -250,7 +258,7 @@ class Service:
     def _answering(self, handler: _Handler) -> tuple[Any, Any]:
         """The node, or the port to plain Python, that answers: for plain datagrams, and for all others."""
         if handler.compiled:
-            made = udp_handler(handler.function, self.interface, self.outbox, handler.drops)
+            made = udp_handler(handler.function, self.interface, self.outbox, handler.drops, prefetch=handler.prefetch)
             return made, made.named(f"{made.name}_unusual")
         plain = PlainPort(handler.function, self.interface, handler.drops)
         plain.later, plain.spawn = self._answer_later, self._spawn

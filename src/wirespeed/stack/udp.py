@@ -36,6 +36,7 @@ def udp_handler(
     outbox: Outbox,
     drops: Sequence[str] = (),
     name: str = "",
+    prefetch: Callable[..., Any] | None = None,
 ) -> Node:
     """Make the node that answers with ``function``.
 
@@ -45,6 +46,7 @@ def udp_handler(
         outbox: takes what ``reply.send()`` sends.
         drops: names that the function may return.
         name: of the node; the function's own unless given.
+        prefetch: ``prefetch(pkt)``, see :func:`wirespeed.node`.
     """
 
     def make(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +69,7 @@ def udp_handler(
         return handle
 
     around = Around(make, _REQUEST_AND_REPLY, frozenset({DEFAULT, *_OWN_DROPS}))
-    return Node(function, (), (*_OWN_DROPS, *drops), None, name or function.__name__, around)
+    return Node(function, (), (*_OWN_DROPS, *drops), prefetch, name or function.__name__, around)
 
 
 __all__ = ["NOT_IN_ONE_CELL", "NO_ANSWER", "udp_handler"]

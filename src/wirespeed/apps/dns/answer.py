@@ -12,7 +12,17 @@ What an answer looks like in memory is :mod:`wirespeed.apps.dns.store`.
 """
 # mypy: no-warn-return-any
 
-from wirespeed.apps.dns.find import CUT, WILD, StoreView, answer_of, enclosing, entries_of, entry0_of, find_name
+from wirespeed.apps.dns.find import (
+    CUT,
+    WILD,
+    StoreView,
+    answer_of,
+    enclosing,
+    find_name,
+    first_answer,
+    flagged_of,
+    negative_of,
+)
 from wirespeed.apps.dns.state import CHAIN, HOPS, DnsView
 from wirespeed.jit import bswap16, cold, copy, inline, load8, load16, load32, load64, store16, store64
 from wirespeed.wire.dns import (
@@ -27,6 +37,8 @@ from wirespeed.wire.dns import (
 AUTHORITATIVE: int = 0x04
 TRUNCATED: int = 0x02
 """Flags of a reply as they stand in memory, the rcode 8 bits up."""
+ALIKE: int = 0x8000
+"""Flag of an answer's first word: all records are the owner's, and no data has pointers."""
 
 _ANSWERS_AT = 16  # bits of a word of counts below that of answers
 _POINTER = 0xC000
@@ -34,40 +46,55 @@ _RECORD_HEAD = 12  # of a record whose owner is a pointer
 
 
 @inline
+def size_of(answer: int) -> int:
+    """Bytes of an answer's records."""
+    return load16(answer) & ~ALIKE
+
+
+@inline
 def data_of(answer: int) -> int:
     """Address of an answer's records."""
-    return answer + 8
+    return answer + 4 if load16(answer) & ALIKE != 0 else answer + 8
 
 
 @inline
-def trailer_of(answer: int) -> int:
-    """Address of what follows the records."""
-    return answer + 8 + ((load16(answer) + 1) & -2)
+def counts_of(answer: int) -> int:
+    """The word of counts."""
+    others = 0 if load16(answer) & ALIKE != 0 else load32(answer + 4) << 32
+    return load16(answer + 2) << _ANSWERS_AT | others
 
 
 @inline
-def place(message: int, used: int, answer: int, end: int, wild: int) -> None:
+def place(message: int, used: int, answer: int, at: int, end: int, wild: bool) -> None:
     """Put an answer's records at offset ``used``, and move its pointers.
 
-    ``end`` is the offset behind the name that its owner is a suffix of; ``wild`` the offset of the name that a wildcard
-    stands for, else 0.
+    ``at`` and ``end`` are the offsets of the name that its owner is a suffix of, or that ``wild``, a wildcard, stands
+    for.
     """
-    copy(message + used, data_of(answer), load16(answer))
-    trailer = trailer_of(answer)
+    size, data = size_of(answer), data_of(answer)
+    copy(message + used, data, size)
+    if load16(answer) & ALIKE != 0:
+        last = message + used + size
+        record = message + used
+        while record < last:
+            store16(record, bswap16(_POINTER | at))
+            record += _RECORD_HEAD + bswap16(load16(record + _RECORD_HEAD - 2))
+        return
+    trailer = data + ((size + 1) & -2)
     own = load16(trailer)
     shift = end - own - QUESTION
     behind = QUESTION + own + 4
-    first = wild if wild != 0 else QUESTION + shift
+    first = at if wild else QUESTION + shift
     for i in range(load16(trailer + 2)):
-        at = message + used + load16(trailer + 4 + (i << 1))
-        pointer = bswap16(load16(at)) & ~_POINTER
+        where = message + used + load16(trailer + 4 + (i << 1))
+        pointer = bswap16(load16(where)) & ~_POINTER
         if pointer >= behind:
             pointer += used - behind
         elif pointer != QUESTION:
             pointer += shift
         else:
             pointer = first
-        store16(at, bswap16(pointer | _POINTER))
+        store16(where, bswap16(pointer | _POINTER))
 
 
 @inline
@@ -92,68 +119,53 @@ def compose(
     """
     start, counts, flags, aliases = used, 0, AUTHORITATIVE, 0
     at, size = QUESTION, used - QUESTION - 4
-    answer, wild, key = 0, 0, node
+    answer, wild, key = 0, False, node
     for hop in range(HOPS):
-        wild = 0
-        missing = node == 0
+        answer, wild, missing = 0, False, node == 0
         if missing:
             node = enclosing(store, message + at, size)
             if node == 0:  # of no zone of ours
                 if hop == 0:
                     return used, RCODE_REFUSED << 8, 0, 0
-                answer = 0
                 break
             if load8(node + 1) & WILD != 0:
-                missing, wild, node = False, at, entry0_of(store, node)
-        key = node
-        if load8(node + 1) & CUT != 0 and (missing or kind != TYPE_DS):
+                missing, wild, node = False, True, flagged_of(store, node)
+        key, cut = node, load8(node + 1) & CUT != 0
+        if cut and (missing or kind != TYPE_DS):
             if hop == 0:
                 flags = 0
-            answer = entry0_of(store, node)
+            answer = flagged_of(store, node)
             break
         if missing:
             flags |= RCODE_NO_NAME << 8
-            answer = store.arena + (load32(node + 4) << 3)
+            answer = negative_of(store, node)
             break
-        answer = any_of(store, node) if kind == TYPE_ANY else answer_of(store, node, kind) if kind != 0 else 0
+        answer = first_answer(node) if kind == TYPE_ANY else answer_of(node, kind)
         if answer != 0:
             break
-        alias = answer_of(store, node, TYPE_CNAME) if load8(node + 1) & CUT == 0 else 0
+        alias = 0 if cut else answer_of(node, TYPE_CNAME)
         if alias == 0:
-            wild, answer = 0, store.arena + (load32(node + 4) << 3)
+            wild, answer = False, negative_of(store, node)
             break
         if seen_before(state, hop, node):
-            answer = 0
             break
-        length = load16(alias)
+        length = size_of(alias)
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, alias, at + size, wild)
+        place(message, used, alias, at, at + size, wild)
         aliases += 1
         at, size = used + _RECORD_HEAD, length - _RECORD_HEAD
         used += length
         node = find_name(store, message + at, size)
-        answer = 0
     if answer != 0:
-        length = load16(answer)
+        length = size_of(answer)
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, answer, at + size, wild)
+        place(message, used, answer, at, at + size, wild)
         used += length
-        counts = load64(answer) & ~0xFFFF
+        counts = counts_of(answer)
     answers = bswap16(bswap16(counts >> _ANSWERS_AT) + aliases)
     return used, flags, counts & ~(0xFFFF << _ANSWERS_AT) | answers << _ANSWERS_AT, key
 
 
-@inline
-def any_of(store: StoreView, node: int) -> int:
-    """One of a node's answers: who asks for ANY gets some (RFC 8482 section 4.1); 0 if it has none."""
-    entry = entries_of(node)
-    for _ in range(load16(node + 2)):
-        if load16(entry) != 0:
-            return store.arena + (load32(entry + 4) << 3)
-        entry += 8
-    return 0
-
-
-__all__ = ["AUTHORITATIVE", "TRUNCATED", "compose", "data_of"]
+__all__ = ["ALIKE", "AUTHORITATIVE", "TRUNCATED", "compose", "counts_of", "data_of", "size_of"]

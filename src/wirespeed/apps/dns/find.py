@@ -12,6 +12,7 @@ from wirespeed.jit import (
     add,
     cold,
     inline,
+    le32,
     le64,
     load8,
     load16,
@@ -26,16 +27,21 @@ from wirespeed.wire.dns import LABEL_MAX
 
 NODE_NAME: int = 8
 """Offset of a node's name."""
+NODE_SHIFT: int = 4
+"""Nodes are at multiples of 16 bytes."""
 CUT: int = 1
-"""Node flag: the zone ends here; entry 0 is its referral."""
+"""Node flag: the zone ends here, at a delegation."""
 WILD: int = 2
-"""Node flag: a wildcard is below; entry 0 is its node."""
+"""Node flag: a wildcard is right below."""
+LONG: int = 1 << 31
+"""Slot flag: what the node's name leads to is on more than one line."""
 
 _SEVENS = 0x7F7F_7F7F_7F7F_7F7F
 _TO_A = (0x80 - ord("A")) * 0x0101_0101_0101_0101
 _BEYOND_Z = (0x7F - ord("Z")) * 0x0101_0101_0101_0101
 _TOPS = signed64(0x8080_8080_8080_8080)
-_LOW = 0xFFFF_FFFF
+_LINE = 64
+_LONG_AT = 31 - 6  # LONG becomes the distance to a node's second line
 
 
 class StoreView(View):
@@ -44,11 +50,12 @@ class StoreView(View):
     slots = le64(0, "address of the hash table")
     mask = le64(8, "its slots - 1")
     arena = le64(16, "address of nodes and answers")
-    seed0 = le64(24)
-    seed1 = le64(32)
-    seed2 = le64(40)
-    depth = le64(48, "labels of the deepest name")
-    names = le64(56, "names in it")
+    unit_mask = le32(24, "bits of a slot that say which node")
+    tag_mask = le32(28, "bits of a slot that are its hash's")
+    seed0 = le64(32)
+    seed1 = le64(40)
+    seed2 = le64(48)
+    depth = le64(56, "labels of the deepest name")
     SIZE = 64
 
 
@@ -105,22 +112,39 @@ def same_name(node: int, at: int, size: int) -> bool:
             return False
         at += 8
         own += 8
-    return at == end or lower(tail(end, end - at)) == load64(own)
+    rest = end - at
+    return rest == 0 or lower(tail(end, rest)) == tail(own + rest, rest)
+
+
+@inline
+def next_slot(store: StoreView, h: int, index: int) -> tuple[int, int]:
+    """The first slot from ``index`` on that may be of a name with this hash, and its index; 0: there is none.
+
+    At least half of the slots are free, so that there is an end."""
+    tag = shift_right(h, 32)
+    slot = load32(store.slots + (index << 2))
+    while slot != 0 and (slot ^ tag) & store.tag_mask != 0:
+        index = (index + 1) & store.mask
+        slot = load32(store.slots + (index << 2))
+    return slot, index
+
+
+@inline
+def node_of(store: StoreView, slot: int) -> int:
+    """The node that a slot leads to."""
+    return store.arena + ((slot & store.unit_mask) << NODE_SHIFT)
 
 
 @inline
 def find_hashed(store: StoreView, h: int, at: int, size: int) -> int:
-    """The node of the name of ``size`` bytes at ``at``, whose hash is ``h``; 0 if there is none."""
-    tag = shift_right(h, 32)
-    index = h & store.mask
-    slot = load64(store.slots + (index << 3))
-    while slot != 0:  # at least half of the slots are free
-        if shift_right(slot, 32) == tag:
-            node = store.arena + ((slot & _LOW) << 3)
-            if same_name(node, at, size):
-                return node
-        index = (index + 1) & store.mask
-        slot = load64(store.slots + (index << 3))
+    """The node of the name of ``size`` bytes at ``at``, whose hash is ``h``; 0 if there is none. With another hash it
+    is not found; what is found has that name."""
+    slot, index = next_slot(store, h, h & store.mask)
+    while slot != 0:
+        node = node_of(store, slot)
+        if same_name(node, at, size):
+            return node
+        slot, index = next_slot(store, h, (index + 1) & store.mask)
     return 0
 
 
@@ -132,25 +156,39 @@ def find_name(store: StoreView, at: int, size: int) -> int:
 
 @inline
 def entries_of(node: int) -> int:
-    """Address of a node's directory: 8 bytes an entry, a type and where its answer (entry 0 of some: node) is."""
-    return node + NODE_NAME + ((load8(node) + 7) & -8)
+    """Address of a node's directory: for each type four bytes, the type and how far from the node its answer is. The
+    four before that, if the node has a flag, are what the flag leads to."""
+    flagged = 4 if load8(node + 1) != 0 else 0
+    return node + ((NODE_NAME + load8(node) + 3) & -4) + flagged
 
 
 @inline
-def answer_of(store: StoreView, node: int, kind: int) -> int:
-    """Address of a node's answer for a type, which is not 0; 0 if it has none."""
+def answer_of(node: int, kind: int) -> int:
+    """Address of a node's answer for a type; 0 if it has none."""
     entry = entries_of(node)
     for _ in range(load16(node + 2)):
         if load16(entry) == kind:
-            return store.arena + (load32(entry + 4) << 3)
-        entry += 8
+            return node + (load16(entry + 2) << 2)
+        entry += 4
     return 0
 
 
 @inline
-def entry0_of(store: StoreView, node: int) -> int:
-    """What entry 0 of a node with a flag leads to."""
-    return store.arena + (load32(entries_of(node) + 4) << 3)
+def first_answer(node: int) -> int:
+    """Address of a node's first answer, of whatever type; 0 if it has none."""
+    return node + (load16(entries_of(node) + 2) << 2) if load16(node + 2) != 0 else 0
+
+
+@inline
+def flagged_of(store: StoreView, node: int) -> int:
+    """Address of what a node's flag leads to: its referral, or the wildcard's node."""
+    return store.arena + (load32(entries_of(node) - 4) << 2)
+
+
+@inline
+def negative_of(store: StoreView, node: int) -> int:
+    """Address of the answer of a node's zone for what is not there."""
+    return store.arena + (load32(node + 4) << 2)
 
 
 @cold
@@ -177,22 +215,21 @@ def enclosing(store: StoreView, at: int, size: int) -> int:
 
 
 @inline
-def fetch_slot(store: StoreView, h: int) -> int:
-    """Ask for the first slot of a hash; its address."""
-    slot = store.slots + ((h & store.mask) << 3)
-    prefetch(slot)
-    return slot
+def fetch_slot(store: StoreView, h: int) -> None:
+    """Ask for the first slot of a hash."""
+    prefetch(store.slots + ((h & store.mask) << 2))
 
 
 @inline
-def fetch_node(store: StoreView, slot: int) -> None:
-    """Ask for the two lines of the node that a slot leads to."""
-    node = store.arena + ((load64(slot) & _LOW) << 3)
+def fetch_node(store: StoreView, h: int) -> None:
+    """Ask for the first two lines of the node of a hash, or for its only one."""
+    slot, _ = next_slot(store, h, h & store.mask)
+    node = node_of(store, slot)
     prefetch(node)
-    prefetch(node + 64)
+    prefetch(node + (slot >> _LONG_AT & _LINE))
 
 
 __all__ = [
-    "CUT", "NODE_NAME", "WILD", "StoreView", "answer_of", "enclosing", "entries_of", "entry0_of", "fetch_node",
-    "fetch_slot", "find_hashed", "find_name", "lower", "name_end", "name_hash", "same_name", "tail",
+    "CUT", "LONG", "NODE_NAME", "NODE_SHIFT", "WILD", "StoreView", "answer_of", "enclosing", "fetch_node",
+    "fetch_slot", "find_hashed", "find_name", "first_answer", "flagged_of", "name_end", "name_hash", "negative_of",
 ]  # fmt: skip

@@ -2,9 +2,14 @@
 
 ::
 
-    0   bytes of records (16)         counts: answer, authority, additional, as in a message (3 x 16)
+    0   bytes of records (15), ALIKE (1)    counts as in a message: answer, authority, additional (3 x 16)
     8   the records, as they follow a question whose name is the owner
     .   at an even offset: bytes of the owner; how many pointers; where each is
+
+If the records are all the owner's and have no names in their data that could be pointers, nearly all, it is shorter::
+
+    0   bytes of records (15), ALIKE (1)    count: answer (16)
+    4   the records
 
 A positive answer has the records asked for and nothing else: what a resolver can ask for is no use to it unasked, and
 of use to who has others flooded with answers. A referral has the delegation's NS records and their addresses (RFC
@@ -15,10 +20,11 @@ the types of RFC 1035 only (RFC 3597 section 4), but not in CNAME: a chain of al
 import struct
 from collections.abc import Iterable, Mapping
 
+from wirespeed.apps.dns.answer import ALIKE
 from wirespeed.apps.dns.zone import DnsError, name_text, records
 from wirespeed.wire.dns import CLASS_IN, QUESTION, TYPE_A, TYPE_AAAA, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA
 
-ANSWER_MAX: int = 60_000
+ANSWER_MAX: int = 32_767
 """Bytes of an answer's records."""
 ADDITIONAL_MAX: int = 64
 """Additional records of a referral."""
@@ -27,7 +33,8 @@ _HEAD = struct.Struct("<H")
 _COUNTS = struct.Struct(">3H")
 _TRAILER = struct.Struct("<2H")
 _RECORD = struct.Struct(">HHIH")
-_TO_OWNER = struct.pack(">H", 0xC000 | QUESTION)
+_ALIKE_RECORD = struct.Struct(">HHHIH")
+_TO_OWNER = 0xC000 | QUESTION
 _TARGET_AT = 0x2000  # pointers have 14 bits, and an answer may follow a chain of aliases
 _NAMES_AT = {TYPE_NS: 0, TYPE_PTR: 0, TYPE_MX: 2}
 
@@ -98,7 +105,11 @@ class Writer:
 
     def done(self) -> bytes:
         """The answer. Raises DnsError: it is too long."""
-        return _answer(self.out, self.counts, self.owner, self.pointers)
+        out, pointers = self.out, self.pointers
+        return b"".join((
+            _HEAD.pack(_checked(out, self.owner)), _COUNTS.pack(*self.counts), out, b"\0" * (len(out) & 1),
+            _TRAILER.pack(len(self.owner), len(pointers)), struct.pack(f"<{len(pointers)}H", *pointers),
+        ))  # fmt: skip
 
     def _name(self, name: bytes) -> None:
         low, at = name.lower(), 0
@@ -116,13 +127,11 @@ class Writer:
         self.out += name
 
 
-def _answer(out: bytes | bytearray, counts: Iterable[int], owner: bytes, pointers: list[int]) -> bytes:
+def _checked(out: bytes | bytearray, owner: bytes) -> int:
+    """The bytes of an answer. Raises DnsError: they are too many."""
     if len(out) > ANSWER_MAX:
         raise DnsError(f"{name_text(owner)}: {len(out):,} bytes of records of one type: {ANSWER_MAX:,} are possible")
-    return b"".join((
-        _HEAD.pack(len(out)), _COUNTS.pack(*counts), out, b"\0" * (len(out) & 1),
-        _TRAILER.pack(len(owner), len(pointers)), struct.pack(f"<{len(pointers)}H", *pointers),
-    ))  # fmt: skip
+    return len(out)
 
 
 def _end_of_name(data: bytes, at: int) -> int:
@@ -133,19 +142,13 @@ def _end_of_name(data: bytes, at: int) -> int:
 
 def positive(owner: bytes, kind: int, rrset: RRset) -> bytes:
     """The answer with the records of one type."""
-    if kind in _NAMES_AT or kind == TYPE_SOA:
+    if kind in _NAMES_AT or kind == TYPE_SOA or owner == b"\0":  # the root is not longer than a pointer to it
         writer = Writer(owner)
         writer.rrset(0, owner, kind, rrset)
         return writer.done()
-    first = _TO_OWNER if owner != b"\0" else owner
     ttl = min(rrset.values())
-    parts: list[bytes] = []
-    pointers, at = [], 0
-    for data in rrset:
-        parts += (first, _RECORD.pack(kind, CLASS_IN, ttl, len(data)), data)
-        pointers.append(at)
-        at += len(first) + _RECORD.size + len(data)
-    return _answer(b"".join(parts), (len(rrset), 0, 0), owner, pointers if first is _TO_OWNER else [])
+    out = b"".join([_ALIKE_RECORD.pack(_TO_OWNER, kind, CLASS_IN, ttl, len(data)) + data for data in rrset])
+    return _HEAD.pack(_checked(out, owner) | ALIKE) + len(rrset).to_bytes(2) + out
 
 
 def referral(owner: bytes, rrset: RRset, zone: Mapping[bytes, bytes]) -> bytes:

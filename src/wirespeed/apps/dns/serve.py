@@ -8,15 +8,24 @@ Nothing is read beyond the request: a name ends four bytes before its end or the
 """
 # mypy: no-warn-return-any
 
-from wirespeed.apps.dns.answer import AUTHORITATIVE, TRUNCATED, compose, data_of
-from wirespeed.apps.dns.find import CUT, StoreView, answer_of, fetch_node, fetch_slot, find_name, name_end, name_hash
+from wirespeed.apps.dns.answer import AUTHORITATIVE, TRUNCATED, compose, counts_of, data_of, size_of
+from wirespeed.apps.dns.find import (
+    CUT,
+    StoreView,
+    answer_of,
+    fetch_node,
+    fetch_slot,
+    find_hashed,
+    find_name,
+    name_end,
+    name_hash,
+)
 from wirespeed.apps.dns.limit import DROP, PASS, admit
-from wirespeed.apps.dns.state import AHEAD, ASKED, NO_ROOM, RATE_LIMITED, RESPONSE, SHORT, DnsView
+from wirespeed.apps.dns.state import AHEAD, ASKED, HINTS, KNOWN, NO_ROOM, RATE_LIMITED, RESPONSE, SHORT, DnsView
 from wirespeed.jit import (
     bswap16,
     cold,
     copy,
-    copy32,
     inline,
     load8,
     load16,
@@ -43,11 +52,12 @@ from wirespeed.wire.dns import (
 _QR, _OPCODE, _RD = 0x80, 0x78, 0x01
 _ONE_QUESTION = 0x0100  # counts of a request: one question, nothing else
 _ONE_ADDITIONAL = 1 << 56  # or one additional record
-_COUNTS = ~0xFFFF
 _IN = 0x0100
 _OPT = 0x2900
 _DO = 0x80
 _META = 128  # RFC 6895 section 3.1: types from here to 255 are of questions only
+_ONE_ADDRESS = 16
+_CELL_BITS, _LINE_BITS = 11, 6
 _SHORTEST = QUESTION + 5
 
 
@@ -91,29 +101,32 @@ def serve(state: DnsView, now: int, peer: int, request: int, length: int, reply:
     if kin != _IN or extended & 0xFF != 0 or _META <= kind < TYPE_ANY:
         return _refuse(state, now, peer, reply, used, flags, opt, extended)
     store = StoreView(load_acquire(state.address))
-    node = find_name(store, reply + QUESTION, size)
-    if node != 0 and load8(node + 1) & CUT == 0 and kind != 0:
-        answer = answer_of(store, node, kind)
+    if state.asked != state.fetched:
+        _fetch_next(state, store)
+    node = _find(state, store, request, reply + QUESTION, size)
+    if node != 0 and load8(node + 1) & CUT == 0:
+        answer = answer_of(node, kind)
         if answer != 0:
-            word = load64(answer)
-            total = word & 0xFFFF
+            total = size_of(answer)
             if used + total <= limit:
                 verdict = admit(state, now, peer, node) if state.interval != 0 else PASS
                 if verdict != PASS:
                     return _limited(state, verdict, reply, used, flags, opt, extended)
-                if total <= 32 and used + 32 <= room:
-                    copy32(reply + used, data_of(answer))
+                data = data_of(answer)
+                if total == _ONE_ADDRESS:  # no call, and no byte of the next line, which may be far away
+                    store64(reply + used, load64(data))
+                    store64(reply + used + 8, load64(data + 8))
                 else:
-                    copy(reply + used, data_of(answer), total)
+                    copy(reply + used, data, total)
                 state.answered += 1
-                return finish(state, reply, used + total, flags, AUTHORITATIVE, word & _COUNTS, opt, extended)
+                return finish(state, reply, used + total, flags, AUTHORITATIVE, counts_of(answer), opt, extended)
     return _compose(state, store, now, peer, reply, used, kind, node, limit, flags, opt, extended)
 
 
 @inline
 def ahead(state: DnsView, request: int, length: int) -> None:
     """Ask for the memory that :func:`serve` will read: this request's slot, and the node of the one that was asked for
-    ``AHEAD`` calls ago. Call it for each request of a burst first."""
+    some calls ago; the last ones are left to :func:`serve`. Call it for each request of a burst first."""
     if length < _SHORTEST:
         return
     name = request + QUESTION
@@ -121,14 +134,41 @@ def ahead(state: DnsView, request: int, length: int) -> None:
     if after == 0:
         return
     store = StoreView(load_acquire(state.address))
-    slot = fetch_slot(store, name_hash(store, name, after - name))
-    cursor = state.cursor
-    place = state.address + ASKED + ((cursor & (AHEAD - 1)) << 3)
-    before = load64(place)
-    store64(place, slot - store.slots)
-    state.cursor = cursor + 1
-    if before <= store.mask << 3:  # a store that was exchanged meanwhile may be smaller
-        fetch_node(store, store.slots + before)
+    asked, h = state.asked, name_hash(store, name, after - name)
+    fetch_slot(store, h)
+    known = _known(state, request)
+    store64(known, request)
+    store64(known + 8, h)
+    store64(state.address + ASKED + ((asked & (AHEAD - 1)) << 3), h)
+    state.asked = asked + 1
+    if asked - state.fetched >= AHEAD - 1:
+        _fetch_next(state, store)
+
+
+@inline
+def _known(state: DnsView, request: int) -> int:
+    """Where the hash of a request is kept. Requests in cells, or one after the other, have each their own place."""
+    return state.address + KNOWN + (((request >> _CELL_BITS ^ request >> _LINE_BITS) & (HINTS - 1)) << 4)
+
+
+@inline
+def _find(state: DnsView, store: StoreView, request: int, name: int, size: int) -> int:
+    """The node of a request's name. The hash that is kept may be of what was there before: then nothing is found by
+    it, or something by that name, which is as good."""
+    known = _known(state, request)
+    if load64(known) == request:
+        node = find_hashed(store, load64(known + 8), name, size)
+        if node != 0:
+            return node
+    return find_name(store, name, size)
+
+
+@inline
+def _fetch_next(state: DnsView, store: StoreView) -> None:
+    """Ask for the node of the oldest slot that was asked for."""
+    fetched = state.fetched
+    state.fetched = fetched + 1
+    fetch_node(store, load64(state.address + ASKED + ((fetched & (AHEAD - 1)) << 3)))
 
 
 @inline

@@ -30,6 +30,7 @@ RATE: float = 200
 SLIP: int = 2
 
 _SET_BYTES = 64
+_CACHED_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ class DnsServer:
     def zones(self) -> list[str]:
         """Names of the zones."""
         return self._store.origins
+
+    def outgrows_cache(self) -> bool:
+        """Whether the names are so many that workers ask for them ahead: it is decided at the start."""
+        return self._store.memory_bytes > _CACHED_BYTES
 
     def reload(self, zones: Sequence[Zone]) -> None:
         """Answer from these zones from now on. Raises as the constructor does; nothing is changed then."""

@@ -8,7 +8,7 @@ service.run()
 
 from typing import Any
 
-from wirespeed.apps.dns.serve import serve
+from wirespeed.apps.dns.serve import ahead, serve
 from wirespeed.apps.dns.server import DnsServer
 from wirespeed.apps.dns.state import DROPS, NO_ROOM, RATE_LIMITED, RESPONSE, DnsView
 from wirespeed.apps.service import Service
@@ -28,7 +28,10 @@ def answer_dns(service: Service, server: DnsServer, port: int = DNS_PORT) -> Non
         ServiceError: the port is taken.
     """
 
-    @service.udp(port=port, drops=DROPS)
+    def look_ahead(pkt: Any) -> None:
+        ahead(DnsView(server.address), pkt.payload.start, pkt.payload.length)
+
+    @service.udp(port=port, drops=DROPS, prefetch=look_ahead)
     def dns(request: Any, reply: Any) -> Any:
         """Authoritative DNS, RFC 1035."""
         state = DnsView(server.address)

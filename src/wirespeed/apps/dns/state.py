@@ -4,8 +4,9 @@
 
     0      the store that counts, written by control code with one store; then settings
     64     counters
-    192    slots that were asked for, whose nodes are not yet
+    192    hashes whose slots were asked for, and whose nodes were not yet
     256    nodes of the chain of aliases that is being followed
+    384    hashes of the names of requests, by address: request, hash
 """
 
 from wirespeed.jit import View, le64
@@ -15,7 +16,9 @@ DROPS: tuple[str, ...] = ("short", "response", "no-room", "rate-limited")
 SHORT, RESPONSE, NO_ROOM, RATE_LIMITED = -1, -2, -3, -4
 
 AHEAD: int = 8
-"""Slots between asking for a slot and for its node."""
+"""Slots asked for whose nodes are not yet."""
+HINTS: int = 128
+"""Requests whose hash is kept between asking ahead and answering."""
 HOPS: int = 16
 """Aliases followed for one answer; a resolver asks on from the last."""
 
@@ -30,7 +33,7 @@ class DnsView(View):
     slip = le64(32, "each so manieth answer that is refused is truncated instead of dropped; 0: none")
     rates = le64(40, "address of the table of rates")
     rates_mask = le64(48, "its sets - 1")
-    cursor = le64(56, "slots asked for so far")
+    asked = le64(56, "slots asked for so far")
     queries = le64(64, "requests that came")
     answered = le64(72, "answers with records")
     no_data = le64(80, "names without records of that type")
@@ -46,13 +49,16 @@ class DnsView(View):
     dropped = le64(160, "too short, or responses")
     seed0 = le64(168, "of the table of rates")
     seed1 = le64(176)
-    SIZE = 384
+    fetched = le64(184, "slots whose nodes were asked for")
+    SIZE = 384 + 16 * HINTS
 
 
 ASKED: int = 192
-"""Offset of the slots asked for."""
+"""Offset of the hashes asked for."""
 CHAIN: int = 256
 """Offset of the nodes of a chain."""
+KNOWN: int = 384
+"""Offset of the hashes of requests."""
 
 COUNTERS: tuple[str, ...] = (
     "queries", "answered", "no_data", "no_name", "referrals", "refused", "malformed", "not_implemented", "bad_version",
@@ -60,5 +66,6 @@ COUNTERS: tuple[str, ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "AHEAD", "ASKED", "CHAIN", "COUNTERS", "DROPS", "HOPS", "NO_ROOM", "RATE_LIMITED", "RESPONSE", "SHORT", "DnsView",
+    "AHEAD", "ASKED", "CHAIN", "COUNTERS", "DROPS", "HINTS", "HOPS", "KNOWN", "NO_ROOM", "RATE_LIMITED", "RESPONSE",
+    "SHORT", "DnsView",
 ]  # fmt: skip

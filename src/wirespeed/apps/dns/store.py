@@ -3,18 +3,21 @@
 ::
 
     0      head: wirespeed.apps.dns.find.StoreView
-    64     hash table, open addressing with linear probing, at most half full; a slot is 0 or
-               0  where the node is (32)        4  the upper half of its name's hash (32)
-    ...    arena, in units of 8 bytes; 0 is nothing
+    64     hash table, open addressing with linear probing, at most half full; a slot (32) is 0, or which node, as a
+           multiple of 16 bytes, in as many bits as the arena needs; above them bits of the name's hash; LONG
+    ...    arena
                a zone's negative answer
-               node:  0  bytes of the name    1  flags    2  entries (16)    4  where its zone's negative answer is (32)
-                      8  the name, in lower case, zeros up to a multiple of 8
-                      .  entries:  0  type (16)    4  where its answer is (32)
-               answers: wirespeed.apps.dns.render
+               node:  0  bytes of the name    1  flags    2  types (16)    4  where its zone's negative answer is (32)
+                      8  the name, in lower case
+                      .  at a multiple of 4: what the flag leads to (32), if it has one
+                      .  for each type: the type (16), and how far from the node its answer is (16)
+                      .  answers: wirespeed.apps.dns.render
+               other answers, at multiples of 4, as are all offsets
 
-A node and its answers stand together: a question that finds its name costs a line for the slot, one or two for the
-rest. Names with nothing but names below them have a node without entries (RFC 4592 section 2.2.2); names below a
-delegation have none: they are found by their closest encloser, like names that are not there.
+A node and its answers stand together, and a name with an address fits in one cache line, up to 32 bytes of name: a
+question costs a line for the slot and one for the rest. Names with nothing but names below them have a node without
+types (RFC 4592 section 2.2.2); names below a delegation have none: they are found by their closest encloser, like names
+that are not there.
 """
 
 import ctypes
@@ -23,82 +26,88 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wirespeed.apps.dns.find import CUT, NODE_NAME, WILD, StoreView, name_hash
+from wirespeed.apps.dns.find import CUT, LONG, NODE_NAME, NODE_SHIFT, WILD, StoreView, name_hash
 from wirespeed.apps.dns.render import RRset, grouped, negative, positive, referral
 from wirespeed.apps.dns.zone import DnsError, Zone, is_within, name_text
-from wirespeed.jit import kernel, lent, load8, load64, shift_right, store64
+from wirespeed.jit import kernel, lent, load8, load32, load64, shift_right, store32
 from wirespeed.mem.region import Region
 from wirespeed.tables.seed import SEED
 from wirespeed.wire.dns import TYPE_DS, TYPE_NS, TYPE_SOA
 
 _HEAD = 64
-_UNIT = 8
 _LINE = 64
+_NODE_ALIGN = 1 << NODE_SHIFT
+_ARENA_MAX = 4 << 32  # bytes: offsets have 32 bits
 _BEYOND = 128  # a copy of 32 bytes, or a prefetch, may read over the last answer
 _NODE = struct.Struct("<BBHI")
-_ENTRY = struct.Struct("<HHI")
-_ENTRY0 = 0
-_LOW = 0xFFFF_FFFF
+_WHERE = struct.Struct("<I")
+_ENTRY = struct.Struct("<HH")
+_ENTRY_MAX = 0xFFFF
 
 
 @kernel
 def _fill(head: int, nodes: int, count: int) -> None:
-    """Put nodes, given by their units, in the hash table."""
+    """Put nodes, given as slots without bits of the hash, in the hash table."""
     store = StoreView(head)
     for i in range(count):
-        unit = load64(nodes + i * 8)
-        node = store.arena + (unit << 3)
+        slot = load64(nodes + i * 8)
+        node = store.arena + ((slot & store.unit_mask) << NODE_SHIFT)
         h = name_hash(store, node + NODE_NAME, load8(node))
         index = h & store.mask
-        while load64(store.slots + (index << 3)) != 0:
+        while load32(store.slots + (index << 2)) != 0:
             index = (index + 1) & store.mask
-        store64(store.slots + (index << 3), unit | shift_right(h, 32) << 32)
+        store32(store.slots + (index << 2), slot | shift_right(h, 32) & store.tag_mask)
+
+
+def _padded(size: int) -> int:
+    return (size + 3) & -4
 
 
 class _Draft:
     """Nodes and answers, growing."""
 
     def __init__(self) -> None:
-        self.arena = bytearray(_UNIT)
-        self.nodes: list[int] = []
-        self.depth = 0
+        self.arena = bytearray(_NODE_ALIGN)  # no node is 0
+        self.nodes: list[int] = []  # offsets, and LONG
+        self.long: list[bool] = []
 
     def append(self, data: bytes) -> int:
-        """Add bytes; their unit."""
+        """Add an answer; where it is."""
         at = len(self.arena)
         self.arena += data
-        self.arena += b"\0" * (-len(self.arena) % _UNIT)
-        return at // _UNIT
+        self.arena += b"\0" * (-len(self.arena) % 4)
+        return at // 4
 
-    def node(self, name: bytes, flags: int, zone: int, answers: Sequence[tuple[int, bytes]], entry0: bool) -> int:
-        """Add a node with its answers; its unit. With ``entry0`` there is such an entry, to be set later."""
-        padded = -(-len(name) // _UNIT) * _UNIT
-        first = NODE_NAME + padded + _ENTRY.size * (len(answers) + entry0)
-        size = first + sum(-(-len(answer) // _UNIT) * _UNIT for _, answer in answers)
-        arena = self.arena
-        at = len(arena)
-        if (at & _LINE - 1) + size > -(-size // _LINE) * _LINE:  # not on one more line than it needs
-            arena += b"\0" * (-at % _LINE)
-            at = len(arena)
-        parts = [_NODE.pack(len(name), flags, len(answers) + entry0, zone), name, b"\0" * (padded - len(name))]
-        if entry0:
-            parts.append(_ENTRY.pack(_ENTRY0, 0, 0))
-        place = at + first
+    def node(self, name: bytes, flags: int, zone: int, answers: Sequence[tuple[int, bytes]]) -> int:
+        """Add a node with its answers; its offset. What a flag leads to is set later.
+
+        Raises:
+            DnsError: it has more records than a node can.
+        """
+        parts = [_NODE.pack(len(name), flags, len(answers), zone), name, b"\0" * (-len(name) % 4)]
+        if flags:
+            parts.append(b"\0\0\0\0")
+        place = NODE_NAME + _padded(len(name)) + (4 if flags else 0) + 4 * len(answers)
         for kind, answer in answers:
-            parts.append(_ENTRY.pack(kind, 0, place // _UNIT))
-            place += -(-len(answer) // _UNIT) * _UNIT
+            if place // 4 > _ENTRY_MAX:
+                raise DnsError(f"{name_text(name)}: {place:,} bytes of records: {4 * _ENTRY_MAX:,} are possible")
+            parts.append(_ENTRY.pack(kind, place // 4))
+            place += _padded(len(answer))
         for _, answer in answers:
-            parts.append(answer)
-            if len(answer) % _UNIT:
-                parts.append(b"\0" * (-len(answer) % _UNIT))
+            parts += (answer, b"\0" * (-len(answer) % 4))
+        arena = self.arena
+        at = -(-len(arena) // _NODE_ALIGN) * _NODE_ALIGN
+        if (at & _LINE - 1) + place > -(-place // _LINE) * _LINE:  # not on one more line than it needs
+            at = -(-at // _LINE) * _LINE
+        parts.insert(0, b"\0" * (at - len(arena)))
         arena += b"".join(parts)
-        self.nodes.append(at // _UNIT)
-        return at // _UNIT
+        self.nodes.append(at)
+        self.long.append((at & _LINE - 1) + place > _LINE)
+        return at
 
-    def set_entry0(self, node: int, unit: int) -> None:
-        """What a node's entry 0 leads to."""
-        at = node * _UNIT
-        _ENTRY.pack_into(self.arena, at + NODE_NAME + -(-self.arena[at] // _UNIT) * _UNIT, _ENTRY0, 0, unit)
+    def lead(self, node: int, to: int) -> None:
+        """What a node's flag leads to: an offset in units of 4 bytes."""
+        _WHERE.pack_into(self.arena, node + NODE_NAME + _padded(self.arena[node]), to)
 
 
 class _ZoneDraft:
@@ -158,7 +167,7 @@ class _ZoneDraft:
             if not self._occluded(name):
                 self._node(name, zone, [])
         for wildcard, node in self.parents:
-            draft.set_entry0(node, self.wild[wildcard])
+            draft.lead(node, self.wild[wildcard] // 4)
 
     def _write_name(self, name: bytes, zone: int) -> None:
         group = grouped(self.names[name])
@@ -172,13 +181,13 @@ class _ZoneDraft:
         draft = self.draft
         unit = draft.append(referral(name, group[TYPE_NS], self.names))
         answers = [(TYPE_DS, positive(name, TYPE_DS, group[TYPE_DS]))] if TYPE_DS in group else []
-        node = draft.node(name, CUT, zone, answers, True)
-        draft.set_entry0(node, unit)
+        node = draft.node(name, CUT, zone, answers)
+        draft.lead(node, unit)
         self._is_wildcard(name, node)
 
     def _node(self, name: bytes, zone: int, answers: Sequence[tuple[int, bytes]]) -> None:
         wild = name in self.wildcards
-        node = self.draft.node(name, WILD if wild else 0, zone, answers, wild)
+        node = self.draft.node(name, WILD if wild else 0, zone, answers)
         self._is_wildcard(name, node)
         if wild:
             self.parents.append((b"\1*" + name, node))
@@ -217,16 +226,20 @@ class Store:
             _ZoneDraft(draft, zone, below).write()
         self.origins = [name_text(origin) for origin in origins]
         self.names = len(draft.nodes)
-        slots = 1 << max(2 * self.names - 1, 7).bit_length()
-        arena = _HEAD + 8 * slots
+        slots = 1 << max(2 * self.names - 1, 15).bit_length()
+        arena = _HEAD + 4 * slots
+        if len(draft.arena) > _ARENA_MAX:
+            raise DnsError(f"{len(draft.arena):,} bytes of names and records: {_ARENA_MAX:,} are possible")
         self._region = Region(arena + len(draft.arena) + _BEYOND, "wirespeed-dns-store", huge=slots > 1 << 12)
         self.address = self._region.address
         head = StoreView(self.address)
         head.slots, head.mask, head.arena = self.address + _HEAD, slots - 1, self.address + arena
+        units = 1 << (len(draft.arena) >> NODE_SHIFT).bit_length()
+        head.unit_mask, head.tag_mask = units - 1, (LONG - 1) & -units
         head.seed0, head.seed1, head.seed2 = SEED
-        head.names = self.names
         head.depth = max((_labels(name) for zone in zones for name in zone.names), default=0)
-        source, nodes = np.frombuffer(draft.arena, np.uint8), np.array(draft.nodes, np.int64)
+        source = np.frombuffer(draft.arena, np.uint8)
+        nodes = np.array(draft.nodes, np.int64) >> NODE_SHIFT | np.array(draft.long, np.int64) * LONG
         ctypes.memmove(head.arena, source.ctypes.data, len(source))
         with lent(nodes):
             _fill(self.address, nodes.ctypes.data, len(nodes))
