@@ -20,7 +20,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
+    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, memcached, ntp, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
@@ -31,6 +31,7 @@ def _register() -> None:
     app.command("generate")(generate.command)
     app.command("inspect")(inspect.command)
     app.command("measure")(measure.command)
+    app.command("memcached")(memcached.command)
     app.command("ntp")(ntp.command)
     app.command("ports")(ports.command)
 
