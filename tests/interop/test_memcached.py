@@ -1,4 +1,4 @@
-"""``wirespeed memcached`` over a TAP, asked by libmemcached's load generator, which checks all it gets, and by a socket.
+"""``wirespeed memcached`` over a TAP, asked by libmemcached's load generator, which checks all, and by a socket.
 
 No client library on PyPI speaks memcached's UDP protocol (libmemcached's own refuses to get by it); ``memcaslap`` of
 Debian's libmemcached-tools does.
@@ -34,7 +34,8 @@ assert ask(b"set large 0 0 1280\\r\\n" + value + b"\\r\\n") == b"STORED\\r\\n"
 for times in (1, 2, 6, 40):
     wanted = (b"VALUE large 0 1280\\r\\n" + value + b"\\r\\n") * times + b"END\\r\\n"
     assert ask(b"get" + b" large" * times + b"\\r\\n") == wanted, times
-assert ask(b"set n 0 0 1 noreply\\r\\n9\\r\\nincr n 1\\r\\nget n\\r\\n") == b"10\\r\\nVALUE n 0 2\\r\\n10\\r\\nEND\\r\\n"
+several = b"set n 0 0 1 noreply\\r\\n9\\r\\nincr n 1\\r\\nget n\\r\\n"
+assert ask(several) == b"10\\r\\nVALUE n 0 2\\r\\n10\\r\\nEND\\r\\n"
 assert ask(b"set soon 0 1 1\\r\\n1\\r\\n") == b"STORED\\r\\n"
 while ask(b"get soon\\r\\n") != b"END\\r\\n":
     pass

@@ -21,7 +21,7 @@ def command(
     memory: Annotated[str, typer.Option(help="For items: 512K, 64M, 2G; a number alone is in MiB.")] = "64M",
     gateway: Annotated[list[str] | None, typer.Option(help="Where packets beyond those prefixes go.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 11211,
-    answer_max: Annotated[int, typer.Option(help="Bytes of the longest answer; what would be longer is refused.")] = 65536,
+    answer_max: Annotated[int, typer.Option(help="Bytes of the longest answer; more is refused.")] = 65536,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Cores that answer.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop by itself after so long.")] = None,
     idle: Annotated[str, typer.Option(help="Without packets: latency (never sleep), balanced, power.")] = "balanced",
