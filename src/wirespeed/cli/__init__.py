@@ -21,10 +21,13 @@ app = typer.Typer(
 
 def _register() -> None:
     from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, memcached, ntp, ports, run
+    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
+    from wirespeed.cli import bench, collector, demo, devices, dns, doctor, generate, inspect, measure, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
+    app.command("collect")(collector.command)
     app.command("devices")(devices.command)
     app.command("dns")(dns.command)
     app.command("doctor")(doctor.command)
