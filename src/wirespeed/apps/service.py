@@ -31,7 +31,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from random import SystemRandom
 from typing import Any
 
@@ -230,7 +230,8 @@ class Service:
         self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
         for door in self._doors.values():
             door.passive = True
-        answers = [self._answering(handler) for handler in self._handlers]
+        answering = cache(self._answering)  # a function that answers several ports is one node
+        answers = [answering(dataclasses.replace(handler, port=0)) for handler in self._handlers]
         graph.add(self.port >> plain)
         self._choose(graph, plain, "to", [usual for usual, _ in answers], output)
         graph.add(plain["unusual"] >> unusual >> entry >> udp_input)

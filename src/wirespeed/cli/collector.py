@@ -52,8 +52,7 @@ def command(
     service = Service(spec, address, gateway=gateway or ())
     collector = Collector(workers, talkers=talkers, allow=exporters or (), rows=1 << 16 if flows else 0)
     listening = {name: port for name, port in (("netflow", netflow), ("ipfix", ipfix), ("sflow", sflow)) if port}
-    for name, port in listening.items():
-        collect_flows(service, collector, name, port)
+    collect_flows(service, collector, listening.values())
     if statsd:
         collect_statsd(service, collector, statsd)
         listening["statsd"] = statsd
@@ -67,7 +66,8 @@ def command(
             where = " and ".join(each.partition("/")[0] for each in address)
             said = ", ".join(f"{name} {port}" for name, port in listening.items())
             built = "from the cache" if engine.built.cached else f"compiled in {engine.built.seconds:.1f} s"
-            console.print(f"collecting: {said} at {where} (loop {built})", markup=False)
+            shown = f"; {served.url}" if served is not None else ""
+            console.print(f"collecting: {said} at {where} (loop {built}){shown}", markup=False)
             until = None if seconds is None else time.monotonic() + seconds
             while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
                 service.poll(_POLL_S)

@@ -1,17 +1,20 @@
-"""The collector on a port of a host, and what control code does for it. ::
+"""The collector on a port of a host, and what control code does for it.
 
-service = ws.Service("tap:ws0", address="10.7.0.1/24")
-collector = Collector()
-collect_flows(service, collector, "netflow", 2055)
-collect_statsd(service, collector, 8125)
-keeper = Keeper(Reporter(collector), prometheus=Prometheus(...))
-service.start()
-while ...:
-    service.poll(0.1)
-    keeper.step()
+::
+
+    service = ws.Service("tap:ws0", address="10.7.0.1/24")
+    collector = Collector()
+    collect_flows(service, collector, [2055, 4739, 6343])
+    collect_statsd(service, collector)
+    keeper = Keeper(Reporter(collector), prometheus=Prometheus(...))
+    service.start()
+    while ...:
+        service.poll(0.1)
+        keeper.step()
 """
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from wirespeed.apps.collector.collector import Collector, CollectorError
@@ -41,17 +44,16 @@ def sender(request: Any) -> tuple[int, int]:
     return load64(request.ip + 8), load64(request.ip + 16)
 
 
-def collect_flows(service: Service, collector: Collector, name: str, port: int) -> None:
-    """Take NetFlow, IPFIX and sFlow, whichever comes, at a port.
+def collect_flows(service: Service, collector: Collector, ports: Iterable[int]) -> None:
+    """Take NetFlow, IPFIX and sFlow, whichever comes, at some ports: a datagram says itself what it is.
 
     Args:
         service: the host.
         collector: what counts them.
-        name: of the node.
-        port: UDP port.
+        ports: UDP ports.
 
     Raises:
-        ServiceError: the port is taken.
+        ServiceError: a port is taken.
     """
 
     def flows(request: Any, reply: Any) -> Any:
@@ -62,12 +64,12 @@ def collect_flows(service: Service, collector: Collector, name: str, port: int) 
             return "refused"
         return "collected"
 
-    flows.__name__ = name
-    service.udp(port=port, drops=(COLLECTED, REFUSED))(flows)
+    for port in ports:
+        service.udp(port=port, drops=(COLLECTED, REFUSED))(flows)
 
 
 def collect_statsd(service: Service, collector: Collector, port: int = STATSD_PORT) -> None:
-    """Take statsd's metrics at a port; arguments and errors as of :func:`collect_flows`."""
+    """Take statsd's metrics at a port; the rest is as of :func:`collect_flows`."""
 
     @service.udp(port=port, drops=(COLLECTED, REFUSED))
     def statsd(request: Any, reply: Any) -> Any:
@@ -85,6 +87,7 @@ class Keeper:
         reporter: of the collector.
         window_s: how long a window is.
         prometheus, parquet: where windows go; closed with this.
+        now_ns: when it begins; ``time.monotonic_ns()`` unless given.
 
     Raises:
         CollectorError: a window of no length.
@@ -96,24 +99,31 @@ class Keeper:
         window_s: float = 10.0,
         prometheus: Prometheus | None = None,
         parquet: Parquet | None = None,
+        now_ns: int | None = None,
     ) -> None:
         if not window_s > 0:
             raise CollectorError(f"a window of {window_s} s must be more than 0")
         self.reporter, self.prometheus, self.parquet = reporter, prometheus, parquet
         self._window_ns = round(window_s * 1e9)
-        self._end_ns = time.monotonic_ns() + self._window_ns
+        self._end_ns = (time.monotonic_ns() if now_ns is None else now_ns) + self._window_ns
 
-    def step(self) -> Window | None:
-        """Call it some ten times a second: the window that ended just now, if one did."""
+    def step(self, now_ns: int | None = None) -> Window | None:
+        """Call it some ten times a second: the window that ended just now, if one did.
+
+        Args:
+            now_ns: a steady clock; ``time.monotonic_ns()`` unless given.
+        """
         collector = self.reporter.collector
-        collector.tick()
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        collector.tick(now_ns)
         if self.parquet is not None:
             self.parquet.write_flows(collector.take_rows())
             self.parquet.rotate()
-        now_ns = time.monotonic_ns()
         if now_ns < self._end_ns:
             return None
-        self._end_ns = max(self._end_ns + self._window_ns, now_ns)  # a pause does not make many short windows
+        self._end_ns += self._window_ns
+        if self._end_ns <= now_ns:  # after a pause: no windows of no length
+            self._end_ns = now_ns + self._window_ns
         return self._end()
 
     def _end(self) -> Window:
