@@ -14,10 +14,9 @@ DEADLINE_S = 20
 class UdpClient:
     """One request at a time; answers are put together by their frames (doc/protocol.txt, "UDP protocol")."""
 
-    def __init__(self, address, port, source=""):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    def __init__(self, address, port):
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self.socket.bind((source, 0))
         self.socket.connect((address, port))
         self.number = 0
 

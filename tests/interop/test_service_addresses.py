@@ -10,27 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from topology import COMPILE_S, SOURCE, Host, eventually
 
-SERVICE = """
-import logging, sys
-import wirespeed as ws
-from wirespeed.stack.acd import AcdTimes
-from wirespeed.stack.addressing import Wanted
-
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-service = ws.Service(sys.argv[1], address=["dhcp", "auto"], groups=["239.1.1.1", "ff02::fb"])
-quick = AcdTimes(probe_wait_s=0.1, probe_min_s=0.1, probe_max_s=0.2, announce_wait_s=0.2)
-service.wanted = Wanted(dhcp=True, auto=True, times=quick)
-
-@service.udp(port=7)
-def echo(request, reply):
-    reply.write(request.payload)
-
-service.run()
-"""
+SERVICE = Path(__file__).with_name("long_service.py")
 ROUTER, ROUTER6 = "10.7.0.1", "fd07::1"
 
 
@@ -42,11 +27,9 @@ class Leased:
         self.host = Host("leases")
         self.out, self.log = folder / "out", folder / "log"
         self.server = None
-        script = folder / "service.py"
-        script.write_text(SERVICE)
         with self.out.open("w") as out:
             self.child = subprocess.Popen(
-                [sys.executable, str(script), f"tap:ws0,netns={self.host.name}"], stdout=out,
+                [sys.executable, str(SERVICE), f"tap:ws0,netns={self.host.name}", "auto"], stdout=out,
                 stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
             )  # fmt: skip
         eventually(lambda: "ws0" in self.host.run("ip", "-br", "link") or self.child.poll() is not None, "the device")

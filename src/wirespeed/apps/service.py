@@ -31,7 +31,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from random import SystemRandom
 from typing import Any
 
@@ -43,18 +43,22 @@ from wirespeed.graph.graph import Graph
 from wirespeed.ports.host import path as host_path
 from wirespeed.ports.port import Port, port
 from wirespeed.ports.status import Event
+from wirespeed.ports.through import through
 from wirespeed.stack.addressing import Addressing, Wanted
+from wirespeed.stack.chained import reassembled
+from wirespeed.stack.desk import Desk
 from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.endpoint import Endpoint, EndpointError, ephemeral
 from wirespeed.stack.host import Door, Host
 from wirespeed.stack.input import host_input, udp_input, udp_to
-from wirespeed.stack.interface import Address, Interface, Route, Settings
+from wirespeed.stack.interface import MTU_MAX, Address, Interface, Route, Settings
 from wirespeed.stack.links import Links
 from wirespeed.stack.outbox import Outbox
-from wirespeed.stack.output import ip_output
+from wirespeed.stack.output import ip_cut, ip_output
 from wirespeed.stack.plain import PlainPort, PlainRequest
 from wirespeed.stack.plain_udp import plain_udp, unusual
 from wirespeed.stack.udp import udp_handler
+from wirespeed.traffic.reassembly import Reassembly
 from wirespeed.wire.dhcp4 import DHCP_CLIENT_PORT
 from wirespeed.wire.ethernet import mac_address
 
@@ -62,6 +66,8 @@ _OWN_MAC = 0x0277_7300_0001  # locally administered, for ports that have no addr
 _TICK_S = 0.1
 _REFRESH_S = 0.2
 _LAST_WORDS_S = 0.2
+_DATAGRAMS = 64  # of at most 60 cells each: strangers can fill them, so they are less than the pool has
+_MTU = 1500  # of ports that do not say
 _QUEUE = 256
 _KINDS = ("dhcp", "auto")
 _BACK = ("link-up", "returned", "connected")
@@ -78,6 +84,7 @@ class _Handler:
     drops: tuple[str, ...]
     compiled: bool
     prefetch: Callable[..., Any] | None
+    long: bool
 
 
 class Service:
@@ -140,6 +147,9 @@ class Service:
         self.interface = Interface(self.settings)
         self.links = Links(neighbours_limit)
         self.outbox = Outbox()
+        self.fragments = Reassembly(_DATAGRAMS)
+        """Datagrams that wait for their fragments."""
+        self._desk = Desk()
         self._pinned = {
             _parsed("neighbour", ipaddress.ip_address, ip): _parsed("Ethernet address", mac_address, at)
             for ip, at in (neighbours or {}).items()
@@ -162,6 +172,7 @@ class Service:
         drops: Sequence[str] = (),
         compiled: bool = True,
         prefetch: Callable[..., Any] | None = None,
+        long: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer datagrams to ``port`` with the function below, ``function(request, reply)``.
 
@@ -172,6 +183,7 @@ class Service:
                 (:mod:`wirespeed.stack.plain`). A coroutine function always does.
             prefetch: ``prefetch(pkt)``, which runs over a burst first and asks for the memory that the function will
                 read, where a table that it uses outgrows the cache; see :func:`wirespeed.node`.
+            long: answers may be longer than 1472 bytes, whatever the request's length; every request is copied then.
 
         Raises:
             ServiceError: the port is out of range, or taken.
@@ -184,7 +196,8 @@ class Service:
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             asynchronous = inspect.iscoroutinefunction(function)
-            self._handlers.append(_Handler(function, port, tuple(drops), compiled and not asynchronous, prefetch))
+            compiles = compiled and not asynchronous
+            self._handlers.append(_Handler(function, port, tuple(drops), compiles, prefetch, long))
             self._coroutines |= asynchronous
             return function
 
@@ -217,7 +230,8 @@ class Service:
         self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
         for door in self._doors.values():
             door.passive = True
-        answers = [self._answering(handler) for handler in self._handlers]
+        answering = cache(self._answering)  # a function that answers several ports is one node
+        answers = [answering(dataclasses.replace(handler, port=0)) for handler in self._handlers]
         graph.add(self.port >> plain)
         self._choose(graph, plain, "to", [usual for usual, _ in answers], output)
         graph.add(plain["unusual"] >> unusual >> entry >> udp_input)
@@ -229,10 +243,15 @@ class Service:
         graph.add(entry["igmp"] >> self._doors[Door.LINK])
         graph.add(entry["arp"] >> self._doors[Door.ARP])
         graph.add(entry["other"] >> self._doors[Door.OTHER])
-        graph.add(entry["fragment"] >> self._doors[Door.OTHER])
+        pieces = through(self.fragments)
+        graph.add(entry["fragment"] >> pieces)
+        graph.add(pieces >> reassembled >> entry)
+        graph.add(reassembled["other"] >> self._doors[Door.OTHER])
+        cut = ip_cut(self.interface, self.links, self.outbox, self._desk)
         compiled = any(handler.compiled for handler in self._handlers)
         for each in (output, other) if compiled else (other,):
             graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
+            graph.add(each["long"] >> cut)
             graph.add(each >> self.output)
         for source in (self.outbox.port, *self._plain):
             graph.add(source >> other)
@@ -258,8 +277,12 @@ class Service:
     def _answering(self, handler: _Handler) -> tuple[Any, Any]:
         """The node, or the port to plain Python, that answers: for plain datagrams, and for all others."""
         if handler.compiled:
-            made = udp_handler(handler.function, self.interface, self.outbox, handler.drops, prefetch=handler.prefetch)
-            return made, made.named(f"{made.name}_unusual")
+            make = partial(
+                udp_handler, handler.function, self.interface, self.outbox, handler.drops, prefetch=handler.prefetch,
+                long=handler.long,
+            )  # fmt: skip
+            usual = make(desk=self._desk if handler.long else None)
+            return usual, make(name=f"{usual.name}_unusual", desk=self._desk)
         plain = PlainPort(handler.function, self.interface, handler.drops)
         plain.later, plain.spawn = self._answer_later, self._spawn
         self._plain.append(plain)
@@ -269,10 +292,13 @@ class Service:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
         engine = Engine(self.build(), workers, **options)
         own = 0 if self.port.kind == "tap" else self.port.mac  # a TAP's own address is that of the host beyond it
-        self.settings = dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC)
+        mtu = min(self.port.mtu or _MTU, MTU_MAX)
+        self.settings = dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC, mtu=mtu)
         voice = self._doors[Door.ARP]
         limit, per_second = self._limits
         self.host = host = Host(self.interface, self.links, voice.send, limit, icmp_per_second=per_second)
+        ports = {each.port for each in self._handlers}
+        host.icmp.ours = ports.__contains__
         host.addressing = Addressing(
             self.interface, self.settings, self.wanted, host.send_ip, host.send_arp, host.announce6, SystemRandom()
         )

@@ -20,17 +20,22 @@ app = typer.Typer(
 
 
 def _register() -> None:
+    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, memcached, ntp, ports, run
     from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
+    from wirespeed.cli import bench, collector, demo, devices, dns, doctor, generate, inspect, measure, ports, run
+    from wirespeed.cli import bench, collector, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)
     app.command("bench")(bench.command)
+    app.command("collect")(collector.command)
     app.command("devices")(devices.command)
     app.command("dns")(dns.command)
     app.command("doctor")(doctor.command)
     app.command("generate")(generate.command)
     app.command("inspect")(inspect.command)
     app.command("measure")(measure.command)
+    app.command("memcached")(memcached.command)
     app.command("ntp")(ntp.command)
     app.command("ports")(ports.command)
 

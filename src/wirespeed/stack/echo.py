@@ -5,6 +5,7 @@ from typing import Any
 from wirespeed.graph.node import Node, node
 from wirespeed.hashes.internet import update16
 from wirespeed.mem.descriptor import CHAINED, META, SHARED
+from wirespeed.stack.chained import chained_icmp_valid
 from wirespeed.stack.interface import Interface
 from wirespeed.stack.turn import TTL
 from wirespeed.wire.checksum import ipv4_header_checksum, transport_valid
@@ -27,9 +28,11 @@ def icmp_echo(interface: Interface) -> Node:
         """Turn an echo request into its reply (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2), same data, same TOS.
 
         Discovery and group membership, which only this link says, leave by ``link``; what is not sound, not a request
-        to one address of ours, or not in one cell, by ``other``.
+        to one address of ours, or held by somebody else, by ``other``.
         """
-        if pkt.desc & (CHAINED | SHARED) != 0 or not transport_valid(pkt):
+        if pkt.desc & SHARED != 0:
+            return "other"
+        if not (transport_valid(pkt) if pkt.desc & CHAINED == 0 else chained_icmp_valid(pkt)):
             return "other"
         if pkt.icmp:
             if pkt.icmp.type != ICMP_ECHO_REQUEST or pkt.icmp.code != 0 or not interface.owns4(pkt.ipv4.dst):

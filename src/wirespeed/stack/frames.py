@@ -165,6 +165,15 @@ def fragments(packet: Ipv4Packet, mtu: int) -> list[bytes]:
     return pieces
 
 
+def fragments_of_own(packet: Ipv4Packet, mtu: int, identification: int) -> list[bytes]:
+    """A packet that we made in pieces: "don't fragment" is said of those that fit, and only whole ones may do without
+    an identification (RFC 6864 section 4)."""
+    header = bytearray(packet.data[: packet.header_bytes])
+    struct.pack_into("!HH", header, 4, identification, packet.flags & ~IPV4_DONT_FRAGMENT)
+    whole = parse_ipv4(_with_checksum(bytes(header)) + packet.payload)
+    return fragments(whole, mtu) if whole is not None else []
+
+
 def _copied_options(packet: Ipv4Packet) -> bytes:
     """Options that every fragment carries: those with the copied flag, padded to whole words (RFC 791 3.1)."""
     options, kept, at = packet.data[20 : packet.header_bytes], b"", 0
@@ -205,5 +214,6 @@ def icmp_error(source: int, kind: int, code: int, rest: int, about: Ipv4Packet) 
 
 __all__ = [
     "ETHERNET_BYTES", "ArpPacket", "Ipv4Packet", "arp", "arp_reply", "arp_request", "checksum", "echo_reply",
-    "ethernet", "fragments", "icmp", "icmp_error", "ipv4", "parse_ipv4", "read_arp", "read_ipv4", "with_ttl",
+    "ethernet", "fragments", "fragments_of_own", "icmp", "icmp_error", "ipv4", "parse_ipv4", "read_arp", "read_ipv4",
+    "with_ttl",
 ]  # fmt: skip

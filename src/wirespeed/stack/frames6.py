@@ -7,8 +7,21 @@ import struct
 from dataclasses import dataclass
 
 from wirespeed.stack.frames import DEFAULT_TTL, checksum
-from wirespeed.wire.icmp import ICMP6_NEIGHBOUR_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION
-from wirespeed.wire.ipv4 import PROTOCOL_DESTINATION, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP6
+from wirespeed.wire.icmp import (
+    ICMP6_NEIGHBOUR_ADVERTISEMENT,
+    ICMP6_NEIGHBOUR_SOLICITATION,
+    ICMP6_PARAMETER_PROBLEM,
+    ICMP6_TIME_EXCEEDED,
+    ICMP6_TIME_EXCEEDED_REASSEMBLY,
+)
+from wirespeed.wire.ipv4 import (
+    PROTOCOL_DESTINATION,
+    PROTOCOL_FRAGMENT,
+    PROTOCOL_HOP_BY_HOP,
+    PROTOCOL_ICMP6,
+    PROTOCOL_NONE,
+    PROTOCOL_ROUTING,
+)
 
 QUOTED_BYTES6: int = 1280
 """The longest ICMPv6 error: the least MTU there is (RFC 4443 section 2.4 (c))."""
@@ -19,6 +32,8 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _OPTION_SOURCE, _OPTION_TARGET = 1, 2
 _OPTION_ALERT = 5
 _HEADERS_MAX = 8
+_NEXT_HEADER = 6  # where that field is
+_UNKNOWN_HEADER, _UNKNOWN_OPTION = 1, 2  # codes of a parameter problem
 _ROUTER, _SOLICITED, _OVERRIDE = 0x80, 0x40, 0x20
 
 
@@ -90,6 +105,61 @@ def ipv6(source: int, destination: int, protocol: int, payload: bytes, hops: int
     return header + payload
 
 
+def fragments(packet: Ipv6Packet, mtu: int, identification: int) -> list[bytes]:
+    """A packet of our own, without extension headers, in pieces of at most ``mtu`` bytes (RFC 8200 section 4.5)."""
+    room, payload, pieces = (mtu - 48) & ~7, packet.payload, []
+    for at in range(0, len(payload), room):
+        part = payload[at : at + room]
+        more = at + room < len(payload)
+        header = struct.pack("!BBHI", packet.protocol, 0, at | more, identification)
+        pieces.append(ipv6(packet.source, packet.destination, PROTOCOL_FRAGMENT, header + part, packet.hop_limit))
+    return pieces
+
+
+def problem(packet: Ipv6Packet) -> tuple[int, int, int]:
+    """What is to be said of a packet whose headers lead to nothing we know: ICMPv6 type, code and pointer.
+
+    RFC 8200 section 4: a header that is unknown, an option whose type says that its sender wants to know. Section
+    4.5: a first fragment whose datagram never came together. A type of -1: nothing.
+    """
+    kind, at, says = packet.protocol, 40, _NEXT_HEADER
+    for _ in range(_HEADERS_MAX):
+        if kind == PROTOCOL_NONE:
+            return -1, 0, 0
+        if kind == PROTOCOL_FRAGMENT:
+            first = at + 8 <= len(packet.data) and int.from_bytes(packet.data[at + 2 : at + 4]) >> 3 == 0
+            return (ICMP6_TIME_EXCEEDED if first else -1), ICMP6_TIME_EXCEEDED_REASSEMBLY, 0
+        if kind not in (PROTOCOL_HOP_BY_HOP, PROTOCOL_DESTINATION, PROTOCOL_ROUTING) or at + 8 > len(packet.data):
+            break
+        size = (packet.data[at + 1] + 1) * 8
+        if kind == PROTOCOL_ROUTING:
+            if packet.data[at + 3]:  # segments left, of a kind we do not know (section 4.4)
+                return ICMP6_PARAMETER_PROBLEM, 0, at + 2
+        else:
+            found = _unknown_option(packet.data[at : at + size], packet.destination >> 120 == 0xFF)
+            if found:
+                return (ICMP6_PARAMETER_PROBLEM, _UNKNOWN_OPTION, at + found) if found > 0 else (-1, 0, 0)
+        kind, says, at = packet.data[at], at, at + size
+    return ICMP6_PARAMETER_PROBLEM, _UNKNOWN_HEADER, says
+
+
+def _unknown_option(header: bytes, to_group: bool) -> int:
+    """Where the first option is that its sender wants to hear of; -1: one for which the packet is dropped silently;
+    0: none (RFC 8200 section 4.2)."""
+    at = 2
+    while at < len(header):
+        if header[at] == 0:
+            at += 1
+            continue
+        action = header[at] >> 6
+        if action == 1 or (action == 3 and to_group):
+            return -1
+        if action:
+            return at
+        at += 2 + (header[at + 1] if at + 1 < len(header) else 0)
+    return 0
+
+
 def pseudo_checksum(source: int, destination: int, protocol: int, payload: bytes) -> int:
     """The checksum of a transport packet with its pseudo header (RFC 8200 section 8.1); 0 over one that is sound."""
     head = source.to_bytes(16) + destination.to_bytes(16) + struct.pack("!II", len(payload), protocol)
@@ -152,6 +222,6 @@ def read_discovery(packet: Ipv6Packet) -> Discovery | None:
 
 
 __all__ = [
-    "Discovery", "Ipv6Packet", "advertisement", "icmp6", "icmp6_error", "ipv6", "parse_ipv6", "pseudo_checksum",
-    "read_discovery", "solicitation", "upper_layer",
+    "Discovery", "Ipv6Packet", "advertisement", "fragments", "icmp6", "icmp6_error", "ipv6", "parse_ipv6", "problem",
+    "pseudo_checksum",    "read_discovery", "solicitation", "upper_layer",
 ]  # fmt: skip

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
+from random import SystemRandom
 
 from wirespeed.stack import frames, frames6
 from wirespeed.stack.acd import SendArp
 from wirespeed.stack.addressing import Addressing
-from wirespeed.stack.bucket import Bucket
 from wirespeed.stack.frames import ETHERNET_BYTES, ArpPacket, Ipv4Packet
 from wirespeed.stack.frames6 import Ipv6Packet
-from wirespeed.stack.interface import NO_ROUTE, Address, Interface, solicited_node
+from wirespeed.stack.icmp_errors import IcmpErrors
+from wirespeed.stack.interface import NO_ROUTE, Address, Interface
 from wirespeed.stack.links import Links
-from wirespeed.stack.neighbours import Neighbour, Neighbours
+from wirespeed.stack.neighbours import Neighbours
 from wirespeed.stack.packets import ALL_NODES6, ROUTER_ALERT4, udp4, udp6
+from wirespeed.stack.resolution import Four, Six, group_mac
 from wirespeed.wire.arp import ARP_REPLY, ARP_REQUEST
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, MAC_BROADCAST, MAC_GROUP_BIT
 from wirespeed.wire.icmp import (
@@ -29,18 +31,17 @@ from wirespeed.wire.icmp import (
     ICMP6_MLD_REPORT,
     ICMP6_NEIGHBOUR_ADVERTISEMENT,
     ICMP6_NEIGHBOUR_SOLICITATION,
-    ICMP6_PARAMETER_PROBLEM,
     ICMP6_ROUTER_ADVERTISEMENT,
     ICMP6_UNREACHABLE,
     ICMP6_UNREACHABLE_PORT,
+    ICMP_TIME_EXCEEDED,
+    ICMP_TIME_EXCEEDED_REASSEMBLY,
     ICMP_UNREACHABLE,
     ICMP_UNREACHABLE_PORT,
     ICMP_UNREACHABLE_PROTOCOL,
 )
-from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP
+from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_ICMP6, PROTOCOL_IGMP
 
-_UNKNOWN_NEXT_HEADER = 1
-_IPV6_NEXT_HEADER = 6  # where that field is, for the pointer of a parameter problem
 _GROUPS4, _GROUP_MAC4 = 0xE, 0x0100_5E00_0000  # RFC 1112 section 6.4
 _DISCOVERY = (ICMP6_ROUTER_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT)
 _MEMBERSHIP = (ICMP6_MLD_QUERY, ICMP6_MLD_REPORT, ICMP6_MLD_DONE, ICMP6_MLD2_REPORT)
@@ -79,57 +80,6 @@ class HostStats:
     """Packets that call for nothing, or cannot be believed."""
 
 
-class _Four:
-    """What the ARP table asks for (:class:`~wirespeed.stack.neighbours.Effects`)."""
-
-    def __init__(self, host: "Host") -> None:
-        self.host = host
-
-    def solicit(self, neighbour: Neighbour) -> None:
-        host = self.host
-        host.stats.arp_requests += 1
-        ours = host.source4(neighbour.address)
-        host.send_frame(frames.arp_request(host.interface.mac, ours, neighbour.address, neighbour.mac))
-
-    def reachable(self, neighbour: Neighbour, held: list[bytes]) -> bool:
-        self.host.links.install(neighbour.address, 4, neighbour.mac)
-        for data in held:
-            self.host.send_frame(frames.ethernet(neighbour.mac, self.host.interface.mac, ETHERTYPE_IPV4, data))
-        return True
-
-    def gone(self, neighbour: Neighbour, held: list[bytes]) -> None:
-        self.host.links.withdraw(neighbour.address, 4)
-
-
-class _Six:
-    """The same for neighbour discovery."""
-
-    def __init__(self, host: "Host") -> None:
-        self.host = host
-
-    def solicit(self, neighbour: Neighbour) -> None:
-        host, target = self.host, neighbour.address
-        host.stats.solicitations += 1
-        group = int(solicited_node(IPv6Address(target)))
-        destination = target if neighbour.mac else group
-        packet = frames6.solicitation(host.source6(target), destination, target, host.interface.mac)
-        host.send_frame(frames.ethernet(neighbour.mac or group_mac(group), host.interface.mac, ETHERTYPE_IPV6, packet))
-
-    def reachable(self, neighbour: Neighbour, held: list[bytes]) -> bool:
-        self.host.links.install(neighbour.address, 6, neighbour.mac)
-        for data in held:
-            self.host.send_frame(frames.ethernet(neighbour.mac, self.host.interface.mac, ETHERTYPE_IPV6, data))
-        return True
-
-    def gone(self, neighbour: Neighbour, held: list[bytes]) -> None:
-        self.host.links.withdraw(neighbour.address, 6)
-
-
-def group_mac(group: int) -> int:
-    """The Ethernet address that an IPv6 group is sent to, RFC 2464 section 7."""
-    return 0x3333_0000_0000 | group & 0xFFFF_FFFF
-
-
 class Host:
     """One interface's control code.
 
@@ -153,19 +103,22 @@ class Host:
         self.interface = interface
         self.links = links
         self.send = send
-        self.four = Neighbours(_Four(self), limit, held)
-        self.six = Neighbours(_Six(self), limit, held)
-        self.errors = Bucket(icmp_per_second, min(50, icmp_per_second))
+        self.four = Neighbours(Four(self), limit, held)
+        self.six = Neighbours(Six(self), limit, held)
+        self.icmp = IcmpErrors(self, icmp_per_second)
         self.stats = HostStats()
         self.addressing: Addressing | None = None
         """Who says which addresses are ours; None: they never change."""
-        self._now_s = 0.0
+        self._random = SystemRandom()
+        self.now_s = 0.0
+        """The time, as it was told last."""
 
     def tick(self, now_s: float) -> None:
         """Let time pass for the neighbour tables and our addresses; several times a second."""
-        self._now_s = now_s
+        self.now_s = now_s
         self.four.tick(now_s)
         self.six.tick(now_s)
+        self.links.mtus.expire(now_s)
         if self.addressing is not None:
             self.addressing.tick(now_s)
 
@@ -209,11 +162,33 @@ class Host:
     def _send_to(self, mac: int, ethertype: int, packet: bytes) -> None:
         self.send_frame(frames.ethernet(mac, self.interface.mac, ethertype, packet))
 
+    def send_packet(self, mac: int, ethertype: int, data: bytes) -> None:
+        """Send an IP packet of ours to a neighbour, in fragments if it is longer than the way carries."""
+        if ethertype == ETHERTYPE_IPV4:
+            four = frames.parse_ipv4(data)
+            assert four is not None
+            most = self._most(4, four.destination, self.interface.mtu4(four.destination))
+            pieces = [data] if len(data) <= most else frames.fragments_of_own(four, most, self._identification(16))
+        else:
+            six = frames6.parse_ipv6(data)
+            assert six is not None
+            most = self._most(6, six.destination, self.interface.mtu6(*_pair(six.destination)))
+            pieces = [data] if len(data) <= most else frames6.fragments(six, most, self._identification(32))
+        for piece in pieces:
+            self._send_to(mac, ethertype, piece)
+
+    def _most(self, version: int, destination: int, link: int) -> int:
+        return min(self.links.mtus.get(destination, version) or link, link)
+
+    def _identification(self, bits: int) -> int:
+        """Not to be guessed from the last ones (RFC 7739)."""
+        return self._random.getrandbits(bits)
+
     # What comes in --------------------------------------------------------------------------------------------
 
     def take(self, door: Door, frame: bytes, now_s: float) -> None:
         """A frame left the graph by ``door``."""
-        self._now_s = now_s
+        self.now_s = now_s
         if frame[12:14] == ETHERTYPE_VLAN.to_bytes(2):
             frame = frame[:12] + frame[16:]
         if door is Door.ARP:
@@ -237,13 +212,15 @@ class Host:
         elif door is Door.RESOLVE:
             self.output4(packet)
         elif door is Door.NO_PORT:
-            self._error4(packet, frame, ICMP_UNREACHABLE_PORT)
+            self.icmp.tell4(packet, frame, ICMP_UNREACHABLE, ICMP_UNREACHABLE_PORT)
         elif door is Door.LINK or door is Door.DHCP:
             self._link4(packet)
-        elif door is Door.OTHER:
-            self._error4(packet, frame, ICMP_UNREACHABLE_PROTOCOL)
+        elif door is Door.ICMP:
+            self.icmp.heard4(packet, self.now_s)
+        elif packet.flags & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET):  # what waited too long for the others
+            self.icmp.tell4(packet, frame, ICMP_TIME_EXCEEDED, ICMP_TIME_EXCEEDED_REASSEMBLY)
         else:
-            self.stats.ignored += 1
+            self.icmp.tell4(packet, frame, ICMP_UNREACHABLE, ICMP_UNREACHABLE_PROTOCOL)
 
     def _arp(self, frame: bytes) -> None:
         """RFC 826, "Packet reception"."""
@@ -253,13 +230,13 @@ class Host:
             return
         interface = self.interface
         if self.addressing is not None:
-            self.addressing.arp(packet.sender_mac, packet.sender, packet.target, self._now_s)
+            self.addressing.arp(packet.sender_mac, packet.sender, packet.target, self.now_s)
         ours = bool(interface.owns4(packet.target))
         asked = ours and packet.operation == ARP_REQUEST
         if interface.owns4(packet.sender):
             self.stats.conflicts += packet.sender_mac != interface.mac
         elif packet.sender and interface.route4(packet.sender) == packet.sender:
-            self.four.heard(packet.sender, 0, packet.sender_mac, self._now_s, create=asked)
+            self.four.heard(packet.sender, 0, packet.sender_mac, self.now_s, create=asked)
         elif packet.sender:  # a sender of 0 asks whether an address is free (RFC 5227): answered, not learned
             self.stats.ignored += 1
             return
@@ -271,11 +248,12 @@ class Host:
 
     def _six(self, door: Door, packet: Ipv6Packet, frame: bytes) -> None:
         if door is Door.NO_PORT:
-            self._error6(packet, frame, ICMP6_UNREACHABLE, ICMP6_UNREACHABLE_PORT, 0)
+            self.icmp.tell6(packet, frame, ICMP6_UNREACHABLE, ICMP6_UNREACHABLE_PORT, 0)
         elif door is Door.OTHER:
-            self._error6(packet, frame, ICMP6_PARAMETER_PROBLEM, _UNKNOWN_NEXT_HEADER, _IPV6_NEXT_HEADER)
+            kind, code, pointer = frames6.problem(packet)
+            self.icmp.tell6(packet, frame, kind, code, pointer)
         else:
-            self.stats.ignored += 1
+            self.icmp.heard6(packet, self.now_s)
 
     def _link4(self, packet: Ipv4Packet) -> None:
         """IGMP, or a datagram to the DHCP client, whose checksum is right."""
@@ -283,10 +261,10 @@ class Host:
             self.stats.ignored += 1
         elif packet.protocol == PROTOCOL_IGMP:
             alert = ROUTER_ALERT4 in packet.data[20 : packet.header_bytes]
-            self.addressing.groups4(packet.ttl, alert, packet.payload, self._now_s)
+            self.addressing.groups4(packet.ttl, alert, packet.payload, self.now_s)
         else:
             length = int.from_bytes(packet.payload[4:6])
-            self.addressing.udp68(packet.payload[8:length], self._now_s)
+            self.addressing.udp68(packet.payload[8:length], self.now_s)
 
     def _link6(self, packet: Ipv6Packet) -> None:
         """Neighbour and router discovery, MLD."""
@@ -297,11 +275,11 @@ class Host:
         addressing = self.addressing
         if message[0] in _DISCOVERY and protocol == packet.protocol:  # RFC 6980: no extension headers
             if addressing is not None:
-                addressing.discovery(packet.source, packet.hop_limit, message, self._now_s)
+                addressing.discovery(packet.source, packet.hop_limit, message, self.now_s)
             if message[0] in (ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT):
                 self._discovery(packet)
         elif message[0] in _MEMBERSHIP and addressing is not None:
-            addressing.groups6(packet.source, packet.hop_limit, alert, message, self._now_s)
+            addressing.groups6(packet.source, packet.hop_limit, alert, message, self.now_s)
         else:
             self.stats.ignored += 1
 
@@ -313,13 +291,13 @@ class Host:
             return
         interface, mac = self.interface, self.interface.mac
         if found.kind == ICMP6_NEIGHBOUR_ADVERTISEMENT:
-            if self._owns6(found.target):
+            if self.owns6(found.target):
                 self.stats.conflicts += 1
             elif found.mac:
-                self.six.heard(found.target, 0, found.mac, self._now_s, create=False)
+                self.six.heard(found.target, 0, found.mac, self.now_s, create=False)
             return
         assert found.kind == ICMP6_NEIGHBOUR_SOLICITATION
-        if not self._owns6(found.target):
+        if not self.owns6(found.target):
             self.stats.ignored += 1
             return
         self.stats.advertisements += 1
@@ -329,13 +307,14 @@ class Host:
             self.send_frame(frames.ethernet(group_mac(everybody), interface.mac, ETHERTYPE_IPV6, answer))
             return
         if found.mac and self._linked6(packet.source):
-            self.six.heard(packet.source, 0, found.mac, self._now_s, create=True)
+            self.six.heard(packet.source, 0, found.mac, self.now_s, create=True)
         answer = frames6.advertisement(found.target, packet.source, found.target, mac, solicited=True)
         sent = frames6.parse_ipv6(answer)
         assert sent is not None
         self.output6(sent)
 
-    def _owns6(self, address: int) -> bool:
+    def owns6(self, address: int) -> bool:
+        """Whether an IPv6 address is ours alone."""
         return bool(self.interface.owns6(*_pair(address)))
 
     def _linked6(self, address: int) -> bool:
@@ -367,14 +346,14 @@ class Host:
     def output4(self, packet: Ipv4Packet) -> None:
         """Send a packet of ours when its neighbour's address is known."""
         hop = self.interface.route4(packet.destination)
-        if hop == NO_ROUTE or self.four.resolve(hop, 0, packet.data, self._now_s) is None:
+        if hop == NO_ROUTE or self.four.resolve(hop, 0, packet.data, self.now_s) is None:
             self.stats.ignored += hop == NO_ROUTE
 
     def output6(self, packet: Ipv6Packet) -> None:
         """The same for IPv6."""
         high, low = self.interface.route6(*_pair(packet.destination))
         hop = (high & _WORD) << 64 | low & _WORD
-        if hop == 0 or self.six.resolve(hop, 0, packet.data, self._now_s) is None:
+        if hop == 0 or self.six.resolve(hop, 0, packet.data, self.now_s) is None:
             self.stats.ignored += hop == 0
 
     def send_udp(
@@ -401,38 +380,13 @@ class Host:
             return True
         high, low = self.interface.route6(*_pair(int(to)))
         hop = (high & _WORD) << 64 | low & _WORD
-        own = int(source) if source is not None and self._owns6(int(source)) else self.source6(int(to))
+        own = int(source) if source is not None and self.owns6(int(source)) else self.source6(int(to))
         if not hop or not own:
             return False
         made6 = frames6.parse_ipv6(udp6((IPv6Address(own), port), (to, to_port), data))
         assert made6 is not None
         self.output6(made6)
         return True
-
-    # Errors ---------------------------------------------------------------------------------------------------
-
-    def _error4(self, about: Ipv4Packet, frame: bytes, code: int) -> None:
-        """Destination unreachable, if the packet is one that may be answered so (RFC 1122 section 3.2.2)."""
-        to_group = frame[0] & 1 or not self.interface.owns4(about.destination)
-        if to_group or about.flags & IPV4_FRAGMENT_OFFSET or about.protocol == PROTOCOL_ICMP or not self._may():
-            self.stats.ignored += 1
-            return
-        self.stats.icmp_errors += 1
-        made = frames.parse_ipv4(frames.icmp_error(about.destination, ICMP_UNREACHABLE, code, 0, about))
-        assert made is not None
-        self.output4(made)
-
-    def _error6(self, about: Ipv6Packet, frame: bytes, kind: int, code: int, rest: int) -> None:
-        if frame[0] & 1 or not about.source or about.protocol == PROTOCOL_ICMP6 or not self._may():
-            self.stats.ignored += 1
-            return
-        self.stats.icmp_errors += 1
-        made = frames6.parse_ipv6(frames6.icmp6_error(about.destination, kind, code, rest, about))
-        assert made is not None
-        self.output6(made)
-
-    def _may(self) -> bool:
-        return self.errors.take(self._now_s)
 
 
 def _pair(address: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from wirespeed.graph.node import Node, node
 from wirespeed.mem.descriptor import META
+from wirespeed.stack.chained import chained_udp_valid
 from wirespeed.stack.interface import Interface
 from wirespeed.wire.checksum import ipv4_header_valid, udp_valid
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, MAC_GROUP_BIT
@@ -75,7 +76,7 @@ def host_input(interface: Interface) -> Node:
     return host_input
 
 
-@node(drops=["bad-checksum", "chained"])
+@node(drops=["bad-checksum"])
 def udp_input(pkt: Any) -> str | None:
     """Drop a datagram whose checksum is wrong (RFC 1122 section 4.1.3.4), unless the port has looked already.
 
@@ -84,7 +85,7 @@ def udp_input(pkt: Any) -> str | None:
     if pkt.desc & META != 0 and pkt.meta.checksum_state != 0:
         return None
     if pkt.l3 + pkt.ip_bytes > pkt.end:
-        return "chained"
+        return None if chained_udp_valid(pkt) else "bad-checksum"
     return None if udp_valid(pkt) else "bad-checksum"
 
 

@@ -40,6 +40,10 @@ MAX_GROUPS: int = 64
 MAX_ROUTES: int = 16
 """Routes of each version, those of the own prefixes among them."""
 
+MTU_MIN: int = 68
+"""RFC 791: every link carries that much."""
+MTU_MAX: int = 65535
+
 NO_ROUTE: int = -1
 NO_VLAN: int = -1
 
@@ -77,6 +81,7 @@ class Half(View):
     high6 = le64(96, "first own IPv6 address")
     low6 = le64(104)
     untagged_mac = le64(112, "frame_mac if packets carry no tag, else a number that no address is")
+    mtu = le64(120, "of the link, in bytes")
     SIZE = _HALF
 
 
@@ -138,6 +143,29 @@ def _route6(half: Any, high: int, low: int) -> tuple[int, int]:
             return (high if on_link else gateway_high), (low if on_link else gateway_low)
         at += _ROUTE6
     return 0, 0
+
+
+@cold
+def _mtu4(half: Any, address: int) -> int:
+    """The largest packet on the way to an address, as far as routes say."""
+    at = half.address + _ROUTES4
+    for _ in range(half.routes4):
+        if address & load64(at + 8) == load64(at):
+            said = load64(at + 24)
+            return min(said, half.mtu) if said != 0 else half.mtu
+        at += 32
+    return half.mtu
+
+
+@cold
+def _mtu6(half: Any, high: int, low: int) -> int:
+    at = half.address + _ROUTES6
+    for _ in range(half.routes6):
+        if high & load64(at + 16) == load64(at) and low & load64(at + 24) == load64(at + 8):
+            said = load64(at + 48)
+            return min(said, half.mtu) if said != 0 else half.mtu
+        at += _ROUTE6
+    return half.mtu
 
 
 class InterfaceView(View):
@@ -216,6 +244,14 @@ class InterfaceView(View):
         """The same for IPv6, as a pair; (0, 0): none."""
         return _route6(self._now(), high, low)
 
+    def mtu4(self, address: int) -> int:
+        """Bytes of the largest packet to that address, as far as the link and routes say."""
+        return _mtu4(self._now(), address)
+
+    def mtu6(self, high: int, low: int) -> int:
+        """The same for IPv6."""
+        return _mtu6(self._now(), high, low)
+
 
 @dataclass(frozen=True)
 class Route:
@@ -237,6 +273,7 @@ class Settings:
         groups: multicast groups to listen to, besides those that a host must.
         routes: besides those of the prefixes of ``addresses``.
         vlan: tag that packets carry, or None.
+        mtu: the link's largest packet in bytes.
     """
 
     mac: int = 0
@@ -245,6 +282,7 @@ class Settings:
     groups: frozenset[Address] = frozenset()
     routes: tuple[Route, ...] = ()
     vlan: int | None = None
+    mtu: int = 1500
 
     def of(self, version: int) -> list[Any]:
         """The own addresses of an IP version."""
@@ -336,6 +374,8 @@ class Interface:
             raise TableError(f"{self.name}: {settings.mac:#x} is no Ethernet address: it has 48 bits")
         if settings.vlan is not None and not 1 <= settings.vlan <= 4094:
             raise TableError(f"{self.name}: VLAN {settings.vlan} must be 1 to 4094")
+        if not MTU_MIN <= settings.mtu <= MTU_MAX:
+            raise TableError(f"{self.name}: an MTU of {settings.mtu} bytes must be {MTU_MIN} to {MTU_MAX}")
         for each in settings.addresses:
             if each.ip.is_multicast or each.ip.is_unspecified or (each.version == 4 and int(each.ip) >> 28 == 15):
                 raise TableError(f"{self.name}: {each.ip} cannot be a host's own address")
@@ -357,6 +397,7 @@ class Interface:
         half.mac = settings.mac
         half.frame_mac = int.from_bytes(settings.mac.to_bytes(6, "big"), "little")
         half.untagged_mac = half.frame_mac if settings.vlan is None else -1
+        half.mtu = settings.mtu
         half.vlan = NO_VLAN if settings.vlan is None else settings.vlan
         own4 = [(int(each.ip), 0xFFFF_FFFF) for each in settings.of(4)]
         half.address4 = own4[0][0] if own4 else 0
@@ -451,6 +492,14 @@ class Interface:
     def route6(self, high: int, low: int) -> tuple[int, int]:
         """See :meth:`InterfaceView.route6`."""
         return self._view.route6(high, low)
+
+    def mtu4(self, address: int) -> int:
+        """See :meth:`InterfaceView.mtu4`."""
+        return int(self._view.mtu4(address))
+
+    def mtu6(self, high: int, low: int) -> int:
+        """See :meth:`InterfaceView.mtu6`."""
+        return int(self._view.mtu6(high, low))
 
     def close(self) -> None:
         """Give the memory back; no graph may run with it."""

@@ -7,6 +7,7 @@ bytes as they stand in a frame.
 import numpy as np
 
 from wirespeed.jit import be64
+from wirespeed.stack.path_mtu import PathMtus
 from wirespeed.stack.paths import Paths
 from wirespeed.tables.hash import HashTable
 from wirespeed.tables.keys import Key
@@ -33,14 +34,15 @@ class Links:
         self.four = HashTable(np.uint32, limit)
         self.six = HashTable(Address6, limit)
         self.paths = Paths()
+        self.mtus = PathMtus(Address6, self.paths, limit)
 
     def install(self, address: int, version: int, mac: int) -> None:
         """The neighbour ``address`` is at ``mac``, both integers, from now on."""
         value = int.from_bytes(mac.to_bytes(6, "big"), "little")
-        if version == 4:
-            self.four[address] = value
-        else:
-            self.six[address.to_bytes(16, "big")] = value
+        table, key = (self.four, address) if version == 4 else (self.six, address.to_bytes(16, "big"))
+        if table.get(key) == value:
+            return  # known: workers forget no path for it
+        table[key] = value
         self.paths.forget()
 
     def withdraw(self, address: int, version: int) -> None:
@@ -55,4 +57,5 @@ class Links:
         """Give the memory back; no graph may run with it."""
         self.four.close()
         self.six.close()
+        self.mtus.close()
         self.paths.close()

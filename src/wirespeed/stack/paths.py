@@ -2,7 +2,8 @@
 
 A worker's own memory of what routing table and neighbour table said, so that a reply costs two loads::
 
-    0    what was asked for: address | generation << 32       8   Ethernet address, as it stands in a frame
+    0    what was asked for: address | generation << 32       8   the path: Ethernet address, as it stands in a frame,
+                                                                  and the largest packet << 48
 
 Whoever changes either table raises its generation afterwards, and nothing kept before is found again. A worker reads
 the generation first and the tables then, so what it keeps is never older than it says.
@@ -29,7 +30,7 @@ class PathsView(View):
     SIZE = _STRIDE
 
     def find(self, address: int, generation: int) -> int:
-        """The Ethernet address that ``address`` is sent to; UNKNOWN.
+        """The path to ``address``; UNKNOWN.
 
         Args:
             generation: of the tables, together.
@@ -37,11 +38,11 @@ class PathsView(View):
         at = self.address + _LINE + ((address * _SPREAD & 0xFFFF_FFFF) >> 22 << 4)
         return load64(at + 8) if load64(at) == address | generation << 32 else UNKNOWN
 
-    def keep(self, address: int, generation: int, mac: int) -> None:
+    def keep(self, address: int, generation: int, path: int) -> None:
         """Remember it, instead of another one."""
         at = self.address + _LINE + ((address * _SPREAD & 0xFFFF_FFFF) >> 22 << 4)
         store64(at, address | generation << 32)
-        store64(at + 8, mac)
+        store64(at + 8, path)
 
 
 class Paths(Shared):
@@ -70,9 +71,9 @@ class Paths(Shared):
         """As worker 0."""
         return PathsView(self.address).find(address, generation)
 
-    def keep(self, address: int, generation: int, mac: int) -> None:
+    def keep(self, address: int, generation: int, path: int) -> None:
         """As worker 0."""
-        PathsView(self.address).keep(address, generation, mac)
+        PathsView(self.address).keep(address, generation, path)
 
 
 __all__ = ["UNKNOWN", "Paths", "PathsView"]

@@ -16,6 +16,7 @@ from wirespeed.jit import (
     cold,
     copy,
     inline,
+    load16,
     move,
     slot,
     store8,
@@ -25,8 +26,21 @@ from wirespeed.jit import (
     word,
 )
 from wirespeed.mem.buffer import chain_of
-from wirespeed.mem.descriptor import CELL, CHAINED, META, ROOM, SHARED, CellHeader, address_of, offset_of, with_data
+from wirespeed.mem.descriptor import (
+    CELL,
+    CHAINED,
+    META,
+    ROOM,
+    SHARED,
+    CellHeader,
+    address_of,
+    header_of,
+    length_of,
+    offset_of,
+    with_data,
+)
 from wirespeed.mem.pool import Cache
+from wirespeed.stack.desk import lay_out, second_of
 from wirespeed.stack.interface import InterfaceView
 from wirespeed.stack.outbox import post
 from wirespeed.stack.request import Request
@@ -60,6 +74,7 @@ class Reply(Local):
     cache = word()  # the worker's free cells; 0 in a trace
     interface = slot(InterfaceView)
     outbox = word()
+    desk = word()  # where the request lies, if that is not in a cell; else 0
 
     @property
     def start(self) -> int:
@@ -151,7 +166,7 @@ class Reply(Local):
             return 0
         face = self.interface.address if self.group != 0 else 0
         made = _copy_turned(
-            self.cache, self.frame, self.ip, self.at - 8, length, self.six, face, high, low, port
+            self.cache, self.frame, self.ip, self.at - 8, length, self.six, face, high, low, port, self.desk
         )  # fmt: skip
         if made == 0:
             return 0
@@ -162,18 +177,25 @@ class Reply(Local):
 
 @cold
 def _copy_turned(
-    cache: int, frame: int, ip: int, udp: int, length: int, six: int, face: int, high: int, low: int, port: int
-) -> int:
-    """The reply so far in a cell of its own, turned round: its descriptor; 0 if there is no cell.
+    cache: int, frame: int, ip: int, udp: int, length: int, six: int, face: int, high: int, low: int, port: int,
+    desk: int,
+) -> int:  # fmt: skip
+    """The reply so far in cells of its own, turned round: its descriptor; 0 if there are none.
 
     ``face`` is the interface if the request was sent to a group, else 0; with a ``port`` it goes there, and to the
-    address given, instead of to whom asked.
+    address given, instead of to whom asked. One that is too long for a cell is turned at the ``desk``.
     """
     size = udp + 8 + length - frame
-    made = chain_of(Cache(cache), size) if size <= ROOM else 0
-    if made == 0:
+    if size > ROOM and desk == 0:
         return 0
-    to = address_of(Cache(cache).cells, made)
+    made, to = 0, 0
+    if size <= ROOM:
+        made = chain_of(Cache(cache), size)
+        if made == 0:
+            return 0
+        to = address_of(Cache(cache).cells, made)
+    else:
+        to = second_of(desk)
     copy(to, frame, size)
     ip += to - frame
     udp += to - frame
@@ -188,11 +210,28 @@ def _copy_turned(
         else:
             store64(ip + 8, bswap64(high))
             store64(ip + 16, bswap64(low))
+    gap = 0
     if six == 0:
         turn4(ip, udp, own4, length, False)
-        return made
-    gap = turn6(to, ip, udp, own_high, own_low, length, False)
-    return with_data(made, offset_of(made) + gap, size - gap)
+    else:
+        gap = turn6(to, ip, udp, own_high, own_low, length, False)
+    if size <= ROOM:
+        return with_data(made, offset_of(made) + gap, size - gap)
+    return _to_cells(Cache(cache), to + gap, size - gap)
+
+
+@cold
+def _to_cells(cache: Cache, source: int, size: int) -> int:
+    """A packet of these bytes in as many cells as it takes; 0 if there are not so many."""
+    made = chain_of(cache, size)
+    desc, done = made, 0
+    while made != 0 and done < size:
+        part = length_of(desc)
+        copy(address_of(cache.cells, desc), source + done, part)
+        done += part
+        if done < size:
+            desc = CellHeader(header_of(cache.cells, desc)).next
+    return made
 
 
 @inline
@@ -214,6 +253,25 @@ def begin(pkt: Packet, request: Request, reply: Reply) -> None:
     reply.six = request.six
     reply.group = pkt.eth.dst & MAC_GROUP_BIT
     reply.cache = pkt.cache
+    reply.desk = 0
+
+
+@inline
+def begin_long(pkt: Packet, request: Request, reply: Reply, desk: int) -> int:
+    """Look at a request that does not lie in one cell of ours where it is copied to: 0 if it is too long, else 1."""
+    frame = lay_out(pkt.cells, pkt.desc, desk)
+    if frame == 0:
+        return 0
+    ip, udp = frame + (pkt.l3 - pkt.start), frame + (pkt.l4 - pkt.start)
+    request.ip = ip
+    request.udp = Udp(udp)
+    request.payload = Bytes(pack_payload(udp + 8, udp + bswap16(load16(udp + 4))))
+    reply.at = udp + 8
+    reply.room = LONGEST_REPLY
+    reply.frame = frame
+    reply.ip = ip
+    reply.desk = desk
+    return 1
 
 
 @inline
@@ -240,4 +298,4 @@ def turn(pkt: Packet, request: Request, reply: Reply) -> None:
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc) + gap, length)
 
 
-__all__ = ["LONGEST_REPLY", "NOTHING", "Reply", "answerable", "begin", "turn"]
+__all__ = ["LONGEST_REPLY", "NOTHING", "Reply", "answerable", "begin", "begin_long", "turn"]

@@ -11,6 +11,7 @@ from wirespeed.apps.collector.collector import Collector, CollectorError
 from wirespeed.apps.collector.parquet import Parquet
 from wirespeed.apps.collector.prometheus import Prometheus, family_name, labels_of
 from wirespeed.apps.collector.report import Reporter
+from wirespeed.apps.collector.service import Keeper
 
 NOW_MS = 1_700_000_100_000
 FIELDS = [(8, 4), (12, 4), (7, 2), (11, 2), (4, 1), (1, 4), (2, 4)]
@@ -183,6 +184,19 @@ def test_a_disk_that_fails_costs_files_only(told, tmp_path):
     files.write_window(reporter.end_window())
     files.close()
     assert list(folder.glob("totals-*.parquet"))
+
+
+def test_keeper(told, tmp_path):
+    """A window ends when its time has come, once, also after a pause; what is left is written at the end."""
+    rig, reporter = told
+    keeper = Keeper(reporter, window_s=1, parquet=Parquet(tmp_path, flows=True), now_ns=0)
+    ended = [keeper.step(int(second * 1e9)) is not None for second in (0.5, 1.0, 1.1, 2.0, 7.3, 7.4, 8.2, 8.3)]
+    assert ended == [False, True, False, True, True, False, False, True]
+    rig.feed(ipfix(3, (9, 100)), port=9)
+    assert [talker.key for talker in keeper.close().sources] == ["10.0.0.9"]
+    assert sum(pq.read_table(path).num_rows for path in tmp_path.glob("flows-*.parquet")) == 5
+    with pytest.raises(CollectorError, match="more than 0"):
+        Keeper(reporter, window_s=0)
 
 
 def test_what_cannot_be(tmp_path):

@@ -28,7 +28,7 @@ class Prometheus:
 
     Args:
         reporter: what is served.
-        host, port: where; port 0: any that is free, see :attr:`port`.
+        host, port: where; port 0: any that is free, see :attr:`port` and :attr:`url`.
 
     Raises:
         CollectorError: prometheus-client is not installed, or the port cannot be had.
@@ -47,6 +47,7 @@ class Prometheus:
         except OSError as error:
             raise CollectorError(f"Prometheus at {host or '*'}:{port}: {error.strerror}; choose another port") from None
         self.port = int(self._server.server_port)
+        self.url = f"http://{f'[{host}]' if ':' in host else host or 'localhost'}:{self.port}/metrics"
 
     def close(self) -> None:
         """Stop serving."""

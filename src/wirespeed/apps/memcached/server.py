@@ -24,6 +24,7 @@ from wirespeed.apps.memcached.layout import (
 )
 from wirespeed.apps.memcached.state import COUNTERS, ServerView
 from wirespeed.apps.memcached.texts import FigureView
+from wirespeed.eal.alarm import Alarm
 from wirespeed.errors import WirespeedError
 from wirespeed.jit import signed64, store8, write_bytes
 from wirespeed.mem.region import Region
@@ -157,9 +158,10 @@ class MemcachedServer:
             view.scratch = self._scratch.address + worker * own + 8
             view.answer, view.answer_max = view.scratch + _REQUEST_MAX, answer_max
             view.workers, view.worker_count = self.address, 1
+        self._alarm: Alarm | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # the alarm's thread, and who closes
         self.tick(now_s)
-        self._closing = threading.Event()
-        self._clock: threading.Thread | None = None
 
     def _make_shards(self) -> None:
         key = [signed64(secrets.randbits(64)) for _ in range(3)]
@@ -213,22 +215,19 @@ class MemcachedServer:
 
     # Time -----------------------------------------------------------------------------------------------------
 
-    def tick(self, now_s: int) -> None:
-        """Say what time it is: Unix time in seconds."""
-        for worker in range(MAX_WORKERS):
-            self[worker].now = now_s
+    def tick(self, now_s: int | None = None) -> None:
+        """Say what time it is: Unix time in seconds, the machine's unless given."""
+        with self._lock:
+            if not self._closed:
+                now_s = int(time.time()) if now_s is None else now_s
+                for worker in range(MAX_WORKERS):
+                    self[worker].now = now_s
 
-    def keep_time(self) -> None:
-        """Tick by a thread, until :meth:`close`. A second call does nothing."""
-        if self._clock is None:
-            self._clock = threading.Thread(target=self._keep_time, name="wirespeed-memcached-clock", daemon=True)
-            self._clock.start()
+    def start(self) -> None:
+        """Go on saying it, by an alarm, until :meth:`close`."""
+        self._alarm = self._alarm or Alarm(_TICK_S, self.tick, every=_TICK_S)
 
-    def _keep_time(self) -> None:
-        while not self._closing.wait(_TICK_S):
-            self.tick(int(time.time()))
-
-    # --------------------------------------------------------------------------------------------------------------
+    # What it did ----------------------------------------------------------------------------------------------
 
     def stats(self) -> MemcachedStats:
         """What all workers counted, and what is stored."""
@@ -247,11 +246,13 @@ class MemcachedServer:
 
     def close(self) -> None:
         """Give all memory back; no graph may run with it."""
-        self._closing.set()
-        if self._clock is not None:
-            self._clock.join()
-        for region in (self._store, self._scratch, self._texts, self._region):
-            region.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        with self._lock:
+            self._closed = True
+            for region in (self._store, self._scratch, self._texts, self._region):
+                region.close()
 
     def __enter__(self) -> "MemcachedServer":
         return self

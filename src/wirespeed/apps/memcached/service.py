@@ -1,0 +1,50 @@
+"""The key-value server on a port of a host. ::
+
+service = ws.Service("tap:ws0", address="10.7.0.1/24")
+with MemcachedServer(64 << 20) as server:
+    answer_memcached(service, server)
+    service.run()
+"""
+
+from typing import Any
+
+from wirespeed.apps.memcached.serve import more, serve
+from wirespeed.apps.memcached.server import MemcachedServer
+from wirespeed.apps.memcached.state import DROPS, SEVERAL, SHORT, ServerView
+from wirespeed.apps.service import Service
+from wirespeed.wire.memcached import MEMCACHED_PORT
+
+
+def answer_memcached(service: Service, server: MemcachedServer, port: int = MEMCACHED_PORT) -> None:
+    """Answer memcached's text protocol at a port; from now on the server knows the time by an alarm.
+
+    Args:
+        service: the host.
+        server: what is stored; with several shards if there will be several workers.
+        port: UDP port.
+
+    Raises:
+        ServiceError: the port is taken.
+    """
+
+    @service.udp(port=port, drops=DROPS)
+    def memcached(request: Any, reply: Any) -> Any:
+        """memcached's text protocol over UDP."""
+        state = ServerView(server.address)
+        length = serve(state, request.payload.start, request.length, reply.start, reply.room)
+        if length > 0:
+            reply.length = length
+            while state.left > 0:
+                reply.send()
+                reply.length = more(state, reply.start, reply.room)
+            return None
+        if length == 0:
+            return None
+        if length == SEVERAL:
+            return "several"
+        return "short" if length == SHORT else "incomplete"
+
+    server.start()
+
+
+__all__ = ["answer_memcached"]

@@ -1,0 +1,126 @@
+"""Datagrams that are longer than a frame, to and from the kernel; path MTU, and errors that the kernel understands.
+
+::
+
+    service ──tap──▶ namespace "near" ──veth, a smaller MTU──▶ namespace "far"
+"""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from topology import COMPILE_S, SOURCE, Host, eventually
+
+SERVICE = Path(__file__).with_name("long_service.py")
+HERE, HERE6 = "10.7.0.1", "fd07::1"
+
+
+class Service:
+    """The service, and two hosts that reach it: one on its link, one behind that."""
+
+    def __init__(self, folder):
+        self.near, self.far = Host("near"), Host("far")
+        self.out = folder / "out"
+        with self.out.open("w") as out:
+            self.child = subprocess.Popen(
+                [sys.executable, str(SERVICE), f"tap:ws0,netns={self.near.name}", f"{HERE}/24", f"{HERE6}/64", "via",
+                 "10.7.0.2", "fd07::2"], stdout=out, stderr=subprocess.STDOUT,
+                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
+            )  # fmt: skip
+        eventually(lambda: "ws0" in self.near.run("ip", "-br", "link") or self.child.poll() is not None, "the device")
+        assert self.child.poll() is None, self.out.read_text()
+        near, far = self.near, self.far
+        near.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "eth0", "netns", far.name)
+        near.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
+        near.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
+        near.run("ip", "address", "add", "10.8.0.1/24", "dev", "out")
+        near.run("ip", "address", "add", "fd08::1/64", "dev", "out", "nodad")
+        far.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth0")
+        far.run("ip", "address", "add", "fd08::2/64", "dev", "eth0", "nodad")
+        for host, name in ((near, "ws0"), (near, "out"), (far, "eth0")):
+            host.run("ip", "link", "set", "dev", name, "up")
+        near.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        far.run("ip", "route", "add", "default", "via", "10.8.0.1")
+        far.run("ip", "route", "add", "default", "via", "fd08::1")
+        eventually(lambda: self.pings(near, HERE), f"an answer: {self.out.read_text()}", COMPILE_S)
+        eventually(lambda: self.pings(far, HERE6), "an answer")
+
+    def pings(self, host, address, *options):
+        assert self.child.poll() is None, self.out.read_text()
+        return "1 received" in host.run("ping", "-n", "-c", "1", "-W", "1", *options, address, check=False)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, network):
+    made = Service(tmp_path_factory.mktemp("fragments"))
+    try:
+        yield made
+    finally:
+        made.child.kill()
+        made.child.wait()
+        made.near.remove()
+        made.far.remove()
+
+
+CLIENT = """
+import socket, sys
+address, port, sizes = sys.argv[1], int(sys.argv[2]), list(map(int, sys.argv[3:]))
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(10)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    for size in sizes:
+        sent = size.to_bytes(2) if port == 8 else bytes((size + i) % 251 for i in range(size))
+        wanted = bytes(i % 256 for i in range(size)) if port == 8 else sent
+        client.sendto(sent, (address, port))
+        got = client.recv(65536)
+        assert got == wanted, (size, len(got))
+print("all")
+"""
+
+
+def ask(host, address, port, *sizes):
+    return host.run(sys.executable, "-c", CLIENT, address, str(port), *map(str, sizes))
+
+
+@pytest.mark.parametrize("address", [HERE, HERE6])
+@pytest.mark.parametrize("size", [1473, 8000, 65507])
+def test_long_pings(service, address, size):
+    output = service.near.run("ping", "-n", "-c", "5", "-i", "0.05", "-w", "10", "-s", str(size), address)
+    assert "5 received" in output
+
+
+@pytest.mark.parametrize("address", [HERE, HERE6])
+@pytest.mark.parametrize("port", [7, 8, 9])
+def test_long_datagrams(service, address, port):
+    assert ask(service.near, address, port, 1400, 1472, 1473, 2000, 8192, 8193, 30001, 65507) == "all\n"
+
+
+@pytest.mark.parametrize("address", [HERE, HERE6])
+def test_path_mtu(service, address):
+    """The router says that what we sent was too big: from then on it is cut (RFC 1191, RFC 8201)."""
+    route = ["ip", "link", "set", "dev"]
+    service.near.run(*route, "out", "mtu", "1300")
+    service.far.run(*route, "eth0", "mtu", "1300")
+    try:
+        eventually(lambda: ask_quietly(service.far, address, 8, 1400), "an answer in fragments")
+        assert ask(service.far, address, 8, 1400, 5000) == "all\n"
+        assert ask(service.near, address, 8, 1400, 5000) == "all\n"
+    finally:
+        service.near.run(*route, "out", "mtu", "1500")
+        service.far.run(*route, "eth0", "mtu", "1500")
+
+
+def ask_quietly(host, address, port, size):
+    script = CLIENT.replace("settimeout(10)", "settimeout(0.5)")
+    return "all" in host.run(sys.executable, "-c", script, address, str(port), str(size), check=False)
+
+
+def test_stop_balances(service):
+    service.child.send_signal(signal.SIGINT)
+    assert service.child.wait(30) == 0, service.out.read_text()
+    text = service.out.read_text()
+    assert "leak" not in text
+    assert re.search("fragmented", text)
