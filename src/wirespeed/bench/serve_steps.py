@@ -36,10 +36,13 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
     tell("steps: everything on")
     whole = in_memory.cycles(settings)
     without: dict[str, float] = {}
-    for name, options in (("batching", {"burst": 1}), ("fusing", {"shape": "split"})):
+    loops = (("batching", {"burst": 1}), ("fusing", {"shape": "split"}))
+    for name, options in loops if not settings.quick else ():  # each is another loop to compile
         tell(f"steps: without {name}")
         without[name] = in_memory.cycles(settings, **options)
     for name, environment in _PROCESSES.items():
+        if settings.quick and name == "SIMD":
+            continue
         tell(f"steps: without {name}")
         without[name] = _in_process(environment, settings)
     return [
