@@ -50,7 +50,7 @@ def answer_dns(service: Service, server: DnsServer, port: int = DNS_PORT) -> Non
             return "rate-limited"
         if length == RESPONSE:
             return "response"
-        return "no-room" if length == NO_ROOM else "short"
+        return "small-room" if length == NO_ROOM else "short"
 
 
 __all__ = ["answer_dns"]
