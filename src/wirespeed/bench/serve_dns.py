@@ -1,11 +1,11 @@
 """What does a DNS answer cost? Questions for random names of a large zone, in memory, beside NSD.
 
 A million names with an address each, and 2^18 questions for names chosen at random, so that neither names nor answers
-are in a cache by chance. Ours are copied to where they would be received and answered there, in bursts, as a worker
-does: what comes before and after, IP and UDP, is the rows of the echo. Rows:
+are in a cache by chance. Rows:
 
-- in memory: ``ahead()`` for each question of a burst, then ``serve()``. The peer is NSD with the same zone on one core,
+- the service, between a capture in memory and a sink, on one core. The peer is NSD with the same zone on one core,
   asked by ``dnsperf`` over loopback from the other: its figure has the kernel's sockets in it, as it has in use.
+- an answer: what of that is DNS, ``ahead()`` for each question of a burst, then ``serve()``, where the question lies.
 - without asking ahead: what prefetching gains.
 - names in the cache: 1,000 names: what is left when memory costs nothing.
 - names that are not there.
@@ -31,14 +31,22 @@ from numpy.typing import NDArray
 
 from wirespeed.apps.dns.serve import ahead, serve
 from wirespeed.apps.dns.server import DnsServer
+from wirespeed.apps.dns.service import answer_dns
 from wirespeed.apps.dns.state import DnsView
 from wirespeed.apps.dns.zone import plain_name, read_zone
+from wirespeed.apps.service import Service
+from wirespeed.bench.capture import write_capture
 from wirespeed.bench.errors import BenchError
+from wirespeed.bench.frames import Frame
 from wirespeed.bench.pairing import Pair, summarise
+from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_memory import serving
 from wirespeed.bench.settings import Settings
-from wirespeed.eal.clock import tsc_hz
+from wirespeed.bench.synthetic import udp4
 from wirespeed.jit import copy64, cycles, kernel, lent, load64
+from wirespeed.ports.port import port
+from wirespeed.wire.dns import DNS_PORT
 
 BURST: int = 64
 NAMES: int = 1_000_000
@@ -50,6 +58,7 @@ CELL_BYTES: int = 576
 _CHUNK = 1 << 11  # questions timed at once: a millisecond's work, so that few are interrupted
 _HEADER = bytes.fromhex("0001 0000 0001 0000 0000 0000")
 _SOCKET_S = 60
+_OURS, _THEIRS = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 Tell = Callable[[str], None]
 
@@ -98,6 +107,13 @@ class Inputs:
         self.perf.write_text("".join(f"{name} A\n" for name in asked))
         self.there = _questions(asked)
         self.absent = _questions([f"x{name}" for name in asked])
+
+    def frames(self) -> list[bytes]:
+        """Ethernet frames with the questions."""
+        link = bytes.fromhex((_OURS + _THEIRS).replace(":", "") + "0800")
+        source, own = bytes((10, 7, 0, 2)), bytes((10, 7, 0, 1))
+        asked = (row.tobytes() for row in self.there)
+        return [link + udp4(source, own, 4000, DNS_PORT, row[8 : 8 + row[0]], b"") for row in asked]
 
 
 def _questions(names: Sequence[str]) -> NDArray[np.uint8]:
@@ -188,6 +204,22 @@ def _program(name: str) -> str:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin") or ""
 
 
+def served(settings: Settings, server: DnsServer, inputs: Inputs) -> float:
+    """Questions a second that a service answers on one core."""
+    with tempfile.TemporaryDirectory(prefix="wirespeed-dns-") as folder:
+        path = Path(folder) / "questions.pcap"
+        write_capture(path, [Frame(frame, len(frame)) for frame in inputs.frames()])
+        service = Service(f"pcap:{path},loop=yes", "10.7.0.1/16", mac=_OURS, neighbours={"10.7.0.2": _THEIRS})
+        service.output = port("sink:")
+        answer_dns(service, server)
+        with serving(service):
+            runs = [
+                rate(lambda: service.output.stats().tx_packets, settings.seconds, lambda: None, lambda: None)
+                for _ in range(settings.pairs)
+            ]
+            return median(runs)
+
+
 def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
     """Measure every row."""
     many = 10_000 if settings.quick else NAMES
@@ -226,13 +258,13 @@ def _measure(
         tell(f"turn {turn + 1} of {settings.pairs}")
         for name, kind in kinds.items():
             turns[name].append(measure(*kind))
-        first = turns[f"{about}, random"][-1]
         peer = nsd.rate(inputs.perf, 1 if settings.quick else 5) if nsd is not None else None
-        pairs.append(Pair(tsc_hz() / first, peer))
-    found = [
-        Row.of("serve", f"DNS in memory, {about}, random", "requests/s", summarise(pairs), "NSD, dnsperf, loopback")
-    ]
-    found += [Row("serve", f"DNS in memory, {name}", "cycles", median(figures)) for name, figures in turns.items()]
+        if not settings.quick:  # to see that it works, a service need not be compiled once more
+            pairs.append(Pair(served(settings, server, inputs), peer))
+    beside, found = "NSD on one core, dnsperf on loopback", []
+    if pairs:
+        found.append(Row.of("serve", f"DNS service in memory, {about}, random", "requests/s", summarise(pairs), beside))
+    found += [Row("serve", f"a DNS answer, {name}", "cycles", median(figures)) for name, figures in turns.items()]
     size = server.stats().memory_bytes / len(inputs.names)
     return [*found, Row("serve", f"DNS, memory, {about}", "bytes/name", size)]
 

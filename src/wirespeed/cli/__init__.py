@@ -20,10 +20,21 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, memcached, ntp, ports, run
-    from wirespeed.cli import bench, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
-    from wirespeed.cli import bench, collector, demo, devices, dns, doctor, generate, inspect, measure, ports, run
-    from wirespeed.cli import bench, collector, demo, devices, dns, doctor, generate, inspect, measure, ntp, ports, run
+    from wirespeed.cli import (
+        bench,
+        collector,
+        demo,
+        devices,
+        dns,
+        doctor,
+        generate,
+        inspect,
+        measure,
+        memcached,
+        ntp,
+        ports,
+        run,
+    )
 
     app.command("demo")(demo.command)
     app.command("run")(run.command)

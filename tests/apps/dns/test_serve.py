@@ -216,7 +216,7 @@ def test_malformed(example, question):
 def test_dropped(example):
     assert [DROPS[-1 - example.ask(HEADER[:size])] for size in (0, 1, 11)] == ["short"] * 3
     assert DROPS[-1 - example.ask(b"\0\1\x81" + HEADER[3:] + NAME + b"\0\1\0\1")] == "response"
-    assert DROPS[-1 - example.ask(HEADER + NAME + b"\0\1\0\1", room=511)] == "no-room"
+    assert DROPS[-1 - example.ask(HEADER + NAME + b"\0\1\0\1", room=511)] == "small-room"
     assert example.ask(b"\0\1\x28" + HEADER[3:] + NAME + b"\0\1\0\1") == bytes.fromhex("0001 a804 0000 0000 0000 0000")
     assert example.server.stats().dropped == 5
 

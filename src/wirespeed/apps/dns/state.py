@@ -11,7 +11,7 @@
 
 from wirespeed.jit import View, le64
 
-DROPS: tuple[str, ...] = ("short", "response", "no-room", "rate-limited")
+DROPS: tuple[str, ...] = ("short", "response", "small-room", "rate-limited")
 """Names of what :func:`wirespeed.apps.dns.serve.serve` drops: the first is -1."""
 SHORT, RESPONSE, NO_ROOM, RATE_LIMITED = -1, -2, -3, -4
 
