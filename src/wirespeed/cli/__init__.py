@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -19,36 +20,27 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
-    from wirespeed.cli import (
-        bench,
-        collector,
-        demo,
-        devices,
-        dns,
-        doctor,
-        generate,
-        inspect,
-        measure,
-        memcached,
-        ntp,
-        ports,
-        run,
-    )
+COMMANDS: dict[str, str] = {
+    "bench": "wirespeed.cli.bench",
+    "collect": "wirespeed.cli.collector",
+    "demo": "wirespeed.cli.demo",
+    "devices": "wirespeed.cli.devices",
+    "dns": "wirespeed.cli.dns",
+    "doctor": "wirespeed.cli.doctor",
+    "generate": "wirespeed.cli.generate",
+    "inspect": "wirespeed.cli.inspect",
+    "measure": "wirespeed.cli.measure",
+    "memcached": "wirespeed.cli.memcached",
+    "ntp": "wirespeed.cli.ntp",
+    "ports": "wirespeed.cli.ports",
+    "run": "wirespeed.cli.run",
+}
+"""Each command, and the module whose ``command`` it is."""
 
-    app.command("demo")(demo.command)
-    app.command("run")(run.command)
-    app.command("bench")(bench.command)
-    app.command("collect")(collector.command)
-    app.command("devices")(devices.command)
-    app.command("dns")(dns.command)
-    app.command("doctor")(doctor.command)
-    app.command("generate")(generate.command)
-    app.command("inspect")(inspect.command)
-    app.command("measure")(measure.command)
-    app.command("memcached")(memcached.command)
-    app.command("ntp")(ntp.command)
-    app.command("ports")(ports.command)
+
+def _register() -> None:
+    for name, module in COMMANDS.items():
+        app.command(name)(import_module(module).command)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
