@@ -156,7 +156,7 @@ class Service:
         }
         self._limits = (neighbours_limit, icmp_per_second)
         self._handlers: list[_Handler] = []
-        self._plain: list[PlainPort] = []
+        self.plain: list[PlainPort] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._link_back = False
         self._coroutines = False  # whether anything runs in an event loop
@@ -253,7 +253,7 @@ class Service:
             graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
             graph.add(each["long"] >> cut)
             graph.add(each >> self.output)
-        for source in (self.outbox.port, *self._plain):
+        for source in (self.outbox.port, *self.plain):
             graph.add(source >> other)
         graph.add(self._doors[Door.ARP] >> self.output)  # what control code sends
         return graph
@@ -285,7 +285,7 @@ class Service:
             return usual, make(name=f"{usual.name}_unusual", desk=self._desk)
         plain = PlainPort(handler.function, self.interface, handler.drops)
         plain.later, plain.spawn = self._answer_later, self._spawn
-        self._plain.append(plain)
+        self.plain.append(plain)
         return plain, plain
 
     def start(self, workers: int = 1, **options: Any) -> Engine:
@@ -308,8 +308,8 @@ class Service:
         self._by_descriptor |= {door.fileno(): partial(self._heard, reason) for reason, door in self._doors.items()}
         for door in self._doors.values():
             door.poll()  # compiled now, not when somebody waits for an answer
-        self._by_descriptor |= {plain.fileno(): plain.serve for plain in self._plain}
-        for plain in self._plain:
+        self._by_descriptor |= {plain.fileno(): plain.serve for plain in self.plain}
+        for plain in self.plain:
             plain.serve()
         self._poller = select.poll()
         for descriptor in self._by_descriptor:
