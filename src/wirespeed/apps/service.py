@@ -230,6 +230,7 @@ class Service:
         self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
         for door in self._doors.values():
             door.passive = True
+        self.plain = []
         answering = cache(self._answering)  # a function that answers several ports is one node
         answers = [answering(dataclasses.replace(handler, port=0)) for handler in self._handlers]
         graph.add(self.port >> plain)
