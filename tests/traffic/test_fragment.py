@@ -454,7 +454,7 @@ def test_first_fragments_of_what_waits_too_long_are_given_out(bench):
         assert table.expire(bench.cache, 30 * S + 1, vector=bench.vector) == 2
         assert table.late == 1
         (given,) = bench.at(1)
-        assert bench.data(given) == parts[0]
+        assert bench.data(given) == bytes(parts[0])
         bench.release(given)
         assert table.expire(bench.cache, 90 * S, vector=bench.vector) == table.late == 0
 
