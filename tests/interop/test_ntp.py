@@ -98,5 +98,5 @@ def test_what_it_counted(server):
     """The last of this server's tests."""
     assert server.stop() == 0, server.errors.read_text()
     counted = json.loads(server.out.read_text())["ntp"]
-    assert counted["answered"] >= 9
+    assert counted["answered"] >= 3  # chronyd asks as often as it needs
     assert (counted["refused"], counted["stratum"]) == (5, 5)
