@@ -1,6 +1,7 @@
 """``wirespeed collect`` with exporters of Debian's (softflowd, pmacct) and a statsd client of PyPI's, over TAP."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -121,12 +122,15 @@ def test_pmacct_samples(collecting, tmp_path):
         f"daemonize: false\npcap_savefile: {capture}\npcap_savefile_wait: true\nplugins: sfprobe[a]\n"
         f"sfprobe_receiver[a]: {HERE}:6343\nsfprobe_agentip[a]: 192.0.2.9\nsampling_rate[a]: 1\n"
     )
-    collecting.host.start("pmacctd", "-f", str(settings))
-    collecting.shows({
-        ("wirespeed_collector_flows_total", "sflow"): 16.0,
-        ("wirespeed_collector_octets_total", "sflow"): 15 * 146.0 + 78,
-        ("wirespeed_collector_lost_total", "sflow"): 0.0,
-    })  # fmt: skip
+    child = collecting.host.start("pmacctd", "-f", str(settings), start_new_session=True)
+    try:
+        collecting.shows({
+            ("wirespeed_collector_flows_total", "sflow"): 16.0,
+            ("wirespeed_collector_octets_total", "sflow"): 15 * 146.0 + 78,
+            ("wirespeed_collector_lost_total", "sflow"): 0.0,
+        })  # fmt: skip
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)  # its plugin is a process of its own
 
 
 def test_statsd(collecting):

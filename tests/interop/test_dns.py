@@ -75,7 +75,10 @@ class Server:
             self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
             self.host.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
             self.host.run("ip", "link", "set", "dev", "ws0", "up")
-            eventually(lambda: "192.0.2.80" in self.dig("web.example.com", "A", check=False), "an answer")
+            for at in (HERE, HERE6):
+                eventually(
+                    lambda at=at: "192.0.2.80" in self.dig("web.example.com", at=at, check=False), f"answer of {at}"
+                )
         except BaseException:
             self.stop()
             raise
@@ -85,7 +88,7 @@ class Server:
         return text in self.out.read_text()
 
     def dig(self, *question, at=HERE, check=True):
-        return self.host.run("dig", f"@{at}", "+tries=1", "+time=10", "+norecurse", *question, check=check)
+        return self.host.run("dig", f"@{at}", "+tries=6", "+time=5", "+norecurse", *question, check=check)
 
     def stop(self):
         self.child.kill()

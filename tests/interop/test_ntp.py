@@ -47,10 +47,14 @@ class Server:
             self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
             self.host.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
             self.host.run("ip", "link", "set", "dev", "ws0", "up")
-            eventually(lambda: "1 received" in self.host.run("ping", "-nc1", "-W1", HERE, check=False), "a ping")
+            for address in (HERE, HERE6):
+                eventually(lambda at=address: "1 received" in self.ping(at), f"a ping of {address}")
         except BaseException:
             self.stop()
             raise
+
+    def ping(self, address):
+        return self.host.run("ping", "-nc1", "-W1", address, check=False)
 
     def ready(self):
         assert self.child.poll() is None, self.errors.read_text()
@@ -94,5 +98,5 @@ def test_what_it_counted(server):
     """The last of this server's tests."""
     assert server.stop() == 0, server.errors.read_text()
     counted = json.loads(server.out.read_text())["ntp"]
-    assert counted["answered"] >= 9
+    assert counted["answered"] >= 3  # chronyd asks as often as it needs
     assert (counted["refused"], counted["stratum"]) == (5, 5)

@@ -118,6 +118,26 @@ def ask_quietly(host, address, port, size):
     return "all" in host.run(sys.executable, "-c", script, address, str(port), str(size), check=False)
 
 
+FLOOD = """
+import random, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+    for number in range(int(sys.argv[2])):
+        source = bytes([10, 7, random.randrange(1, 255), random.randrange(1, 255)])
+        offset = 0x2000 | random.randrange(2)
+        header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, number & 0xFFFF, offset, 64, 17, 0, source,
+                             socket.inet_aton(sys.argv[1]))
+        raw.sendto(header + bytes(random.randrange(1, 180) * 8), (sys.argv[1], 0))
+"""
+
+
+def test_a_flood_of_fragments_of_strangers(service):
+    """Datagrams that never come together take their bounded place from each other; others are answered."""
+    service.near.run(sys.executable, "-c", FLOOD, HERE, "5000")
+    assert ask(service.near, HERE, 7, 8000, 65507) == "all\n"
+    output = service.near.run("ping", "-n", "-c", "20", "-i", "0.01", "-w", "10", HERE6)
+    assert "20 received" in output
+
+
 def test_stop_balances(service):
     service.child.send_signal(signal.SIGINT)
     assert service.child.wait(30) == 0, service.out.read_text()

@@ -444,6 +444,21 @@ def test_what_waits_too_long_goes(bench):
         assert table.stats().timeouts == 2
 
 
+def test_first_fragments_of_what_waits_too_long_are_given_out(bench):
+    """For who tells their senders; of a datagram whose first one never came, nothing is."""
+    with Reassembly(64, timeout_ns=30 * S) as table:
+        _, parts = pieces4(3000)
+        put(bench, table, parts[:2], now=0)
+        _, others = pieces4(3000, identification=7)
+        put(bench, table, others[1:], now=0)
+        assert table.expire(bench.cache, 30 * S + 1, vector=bench.vector) == 2
+        assert table.late == 1
+        (given,) = bench.at(1)
+        assert bench.data(given) == bytes(parts[0])
+        bench.release(given)
+        assert table.expire(bench.cache, 90 * S, vector=bench.vector) == table.late == 0
+
+
 def test_a_fragment_that_others_hold_is_refused(bench):
     desc = share(bench.pool.cells, bench.make(bytes(piece(0, 80))))
     with Reassembly(16) as table:

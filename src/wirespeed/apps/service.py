@@ -147,7 +147,7 @@ class Service:
         self.interface = Interface(self.settings)
         self.links = Links(neighbours_limit)
         self.outbox = Outbox()
-        self.fragments = Reassembly(_DATAGRAMS)
+        self.fragments = Reassembly(_DATAGRAMS, late=True)
         """Datagrams that wait for their fragments."""
         self._desk = Desk()
         self._pinned = {

@@ -42,7 +42,11 @@ from wirespeed.bench.testpmd import version
 from wirespeed.bench.veths import GATEWAYS, LEFT, Veths
 from wirespeed.bench.xdp_traffic import Sink
 
-SERVERS: dict[str, str] = {"steps": "wirespeed.bench.serve_steps", "dns": "wirespeed.bench.serve_dns"}
+SERVERS: dict[str, str] = {
+    "steps": "wirespeed.bench.serve_steps",
+    "dns": "wirespeed.bench.serve_dns",
+    "memcached": "wirespeed.bench.serve_memcached",
+}
 """Other servers' benches: a name, and the module whose ``rows(settings, tell)`` measures it."""
 
 Tell = Callable[[str], None]

@@ -15,6 +15,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from wirespeed.apps.dns.server import DnsServer
     from wirespeed.apps.dns.zone import Zone
+    from wirespeed.apps.service import Service
+    from wirespeed.engine.engine import Engine
 
 _POLL_S = 0.1
 
@@ -49,18 +51,17 @@ def command(
         answer_dns(service, server, port)
         loader = _Loader(server, zone, console)
         with Interruptible() as signals:
-            engine = service.start(workers, idle=idle)
             before = signal.signal(signal.SIGHUP, lambda *_: loader.wanted.set())
             try:
-                console.print(_ready(server, address, port), markup=False)
-                until = None if seconds is None else time.monotonic() + seconds
-                while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
-                    service.poll(_POLL_S)
-                    loader.look()
+                engine = service.start(workers, idle=idle)
+                try:
+                    console.print(_ready(server, address, port), markup=False)
+                    _serve(service, engine, loader, seconds, signals.event)
+                finally:
+                    loader.wait()
+                    report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
             finally:
                 signal.signal(signal.SIGHUP, before)
-                loader.wait()
-                report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
         facts: dict[str, Any] = dataclasses.asdict(server.stats())
     if json:
         print(json_text.dumps({**report.to_dict(), "dns": facts}), flush=True)
@@ -70,6 +71,16 @@ def command(
         console.print(f"  dns: {said}", markup=False)
     if report.faults:
         raise typer.Exit(2)
+
+
+def _serve(
+    service: "Service", engine: "Engine", loader: "_Loader", seconds: float | None, stop: threading.Event
+) -> None:
+    """Let the service answer until it is told to stop; see to its zones."""
+    until = None if seconds is None else time.monotonic() + seconds
+    while not stop.is_set() and not engine.ended and (until is None or time.monotonic() < until):
+        service.poll(_POLL_S)
+        loader.look()
 
 
 def _read(files: list[str]) -> "list[Zone]":

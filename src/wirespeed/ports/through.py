@@ -51,6 +51,7 @@ _RECORD = 128
 _SCRATCH = 128
 _RING = _SCRATCH + 8 * MOST_SEGMENTS
 _ROOM = 1024  # packets that wait to be received
+_LATE = 4 * reassembly.WAYS  # first fragments of what waited too long, at most, at once
 _EVER = 1 << 62  # nanoseconds: every wait is over
 _NS_PER_S = 1_000_000_000
 
@@ -207,8 +208,9 @@ def receive_reassembly(queue, cache, vector, room):
     """What is whole; and a look at some datagrams that may have waited too long."""
     box = Box(ThroughQueue(queue).box)
     table = ReassemblyView(box.inside)
-    if table.waiting > 0:
-        reassembly.expire(table, Cache(cache), box.now(), 4)
+    if table.waiting > 0 and free(box.address + _RING) >= _LATE:
+        reassembly.expire(table, Cache(cache), box.now(), 4, box.address + _SCRATCH if table.gives_late != 0 else 0)
+        _put(box, table.late)
     return _come_out(queue, cache, vector, room)
 
 
@@ -292,7 +294,7 @@ def _empty(box_address, cache_address, which):
             got = gro.flush(GroView(box.inside), cache.cells, _EVER, vector, MOST_SEGMENTS)
         elif which == 2:
             got = 0
-            reassembly.expire(ReassemblyView(box.inside), cache, _EVER, 1 << 40)
+            reassembly.expire(ReassemblyView(box.inside), cache, _EVER, 1 << 40, 0)
         elif which == 3:
             got = ReorderView(box.inside).drain(vector, MOST_SEGMENTS, _EVER)
         elif which == 4:

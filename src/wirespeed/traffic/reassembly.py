@@ -100,6 +100,8 @@ class ReassemblyView(View):
     overlaps = le64(80, "datagrams whose fragments overlapped")
     malformed = le64(88, "fragments that make no sense, or would make too much")
     fragments = le64(96, "fragments that came")
+    gives_late = le64(104, "whether expire() gives out first fragments of what it frees")
+    late = le64(112, "how many it gave out last time")
     SIZE = _HEAD
 
 
@@ -372,18 +374,28 @@ def _whole6(cells, desc, size):  # type: ignore[no-untyped-def]
 
 
 @cold
-def expire(table, cache, now_ns, sets):  # type: ignore[no-untyped-def]
-    """Look at the next ``sets`` sets and free what has waited too long; returns how many datagrams that were."""
-    found = 0
+def expire(table, cache, now_ns, sets, vector):  # type: ignore[no-untyped-def]
+    """Look at the next ``sets`` sets and free what has waited too long; returns how many datagrams that were.
+
+    With a ``vector`` (of 4 a set, and not 0) their first fragments, where they came, are not freed but put there, and
+    counted in ``late``: their senders may be told (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
+    """
+    found, late = 0, 0
     for _ in range(min(sets, table.mask + 1)):
         first = table.address + _HEAD + table.cursor * (WAYS * _ENTRY)
         for way in range(WAYS):
             entry = DatagramView(first + way * _ENTRY)
             if entry.tag != 0 and now_ns - entry.first_ns > table.timeout_ns:
+                if vector != 0 and load64(entry.address + 64 + 8) & _LOW == 0:
+                    store64(vector + (late << 3), load64(entry.address + 64))
+                    late += 1
+                    entry.counts -= 1
+                    move(entry.address + 64, entry.address + 64 + 16, entry.counts << 4)
                 _forget(table, cache, entry)
                 found += 1
         table.cursor = (table.cursor + 1) & table.mask
     table.timeouts += found
+    table.late = late
     return found
 
 
@@ -393,8 +405,8 @@ def _add_one(address, cache, desc, now_ns):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _expire(address, cache, now_ns, sets):  # type: ignore[no-untyped-def]
-    return expire(ReassemblyView(address), Cache(cache), now_ns, sets)
+def _expire(address, cache, now_ns, sets, vector):  # type: ignore[no-untyped-def]
+    return expire(ReassemblyView(address), Cache(cache), now_ns, sets, vector)
 
 
 @dataclass(frozen=True)
@@ -420,6 +432,7 @@ class Reassembly(Shared):
         datagrams: rounded up to a power of two, at least 4.
         timeout_ns: how long one waits: RFC 1122 section 3.3.2 and RFC 8200 section 4.5 say 60 s; Linux takes 30.
         name: under which other processes can attach it.
+        late: through a port, first fragments of datagrams that waited too long come out, to be told of.
 
     Raises:
         TableError: out of range.
@@ -428,7 +441,9 @@ class Reassembly(Shared):
     View: ClassVar[type[ReassemblyView]] = ReassemblyView
     KIND = "reassembly"
 
-    def __init__(self, datagrams: int = 1024, timeout_ns: int = 30_000_000_000, name: str | None = None) -> None:
+    def __init__(
+        self, datagrams: int = 1024, timeout_ns: int = 30_000_000_000, name: str | None = None, late: bool = False
+    ) -> None:
         if not 1 <= datagrams <= MAX_DATAGRAMS:
             raise TableError(f"{name or self.KIND}: {datagrams} datagrams are not possible: use 1 to {MAX_DATAGRAMS}")
         if timeout_ns < 1:
@@ -437,6 +452,7 @@ class Reassembly(Shared):
         self._create(_HEAD + sets * WAYS * _ENTRY, name)
         self._attached()
         self._view.mask, self._view.timeout_ns = sets - 1, timeout_ns
+        self._view.gives_late = int(late)
         self._view.seed0, self._view.seed1, self._view.seed2 = SEED
 
     def _attached(self) -> None:
@@ -453,10 +469,19 @@ class Reassembly(Shared):
         self._check_writable()
         return int(_add_one(self.address, cache, desc, now_ns))
 
-    def expire(self, cache: int, now_ns: int, sets: int = 1 << 20) -> int:
-        """Free what has waited too long, looking at so many sets; returns how many datagrams."""
+    def expire(self, cache: int, now_ns: int, sets: int = 1 << 20, vector: int = 0) -> int:
+        """Free what has waited too long, looking at so many sets; returns how many datagrams.
+
+        Args:
+            vector: address of room for four descriptors a set: first fragments are put there instead of being freed.
+        """
         self._check_writable()
-        return int(_expire(self.address, cache, now_ns, sets))
+        return int(_expire(self.address, cache, now_ns, sets, vector))
+
+    @property
+    def late(self) -> int:
+        """How many first fragments :meth:`expire` put at its ``vector``, the last time."""
+        return int(self._view.late)
 
     def __len__(self) -> int:
         return int(self._view.waiting)

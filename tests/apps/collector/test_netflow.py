@@ -322,6 +322,18 @@ def test_a_flood_of_templates_leaves_those_in_use(make):
     assert len(used) == 16
 
 
+def test_a_flood_of_exporters_leaves_those_who_send_records(make):
+    rig = make(exporters=16)
+    options = flow_set(1, struct.pack("!HHHHHHH", 257, 4, 4, 1, 4, 34, 4)), flow_set(257, struct.pack("!II", 1, 50))
+    assert rig.feed(nine(GOOD9, *options)) == ""
+    for i in range(1, 200):
+        rig.collector.tick(10**12 + i, 0)
+        rig.feed(nine(flow_set(256, b"?"), source=i), source=f"198.51.100.{i}")
+    assert rig.collector.views[0].exporters_evicted > 150
+    assert rig.feed(nine(flow_set(256, record()), sequence=1)) == ""
+    assert [row["sampling"] for row in rig.rows()] == [50]
+
+
 def test_only_listed_exporters(make):
     rig = make(allow=["192.0.2.0/24", "2001:db8::/32"])
     message = nine(flow_set(0, template(256, FIELDS)))

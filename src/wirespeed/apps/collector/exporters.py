@@ -1,6 +1,5 @@
 """Who sends: exporters, found by address and observation domain; what their sequence numbers say was lost."""
 
-from wirespeed.apps.collector.flow import LIMIT
 from wirespeed.apps.collector.state import CollectorView, ExporterView
 from wirespeed.apps.collector.ways import claim, find, tag_of
 from wirespeed.jit import cold, inline, load64
@@ -43,10 +42,16 @@ def exporter_of(state: CollectorView, high: int, low: int, port: int, domain: in
         made = ExporterView(at)
         made.high, made.low, made.domain, made.kind, made.port = high, low, domain, kind, port
         made.sequence = UNKNOWN
-    exporter = ExporterView(at)
-    exporter.used_ns = state.now_ns
-    exporter.used_ms = state.now_ms
+    ExporterView(at).used_ms = state.now_ms
     return at
+
+
+@inline
+def useful(state: CollectorView, exporter: ExporterView, records: int) -> None:
+    """So many of its records were read: who sends none gives way to others first."""
+    if records > 0:
+        exporter.records += records
+        exporter.used_ns = state.now_ns
 
 
 @inline
@@ -72,11 +77,4 @@ def sequence(exporter: ExporterView, number: int, step: int) -> int:
     return missing
 
 
-@inline
-def set_sampling(exporter: ExporterView, sampling: int) -> None:
-    """An exporter says that it looks at one of so many packets."""
-    if 0 < sampling < LIMIT:
-        exporter.sampling = sampling
-
-
-__all__ = ["UNKNOWN", "exporter_of", "is_allowed", "sequence", "set_sampling"]
+__all__ = ["UNKNOWN", "exporter_of", "is_allowed", "sequence", "useful"]

@@ -1,7 +1,7 @@
 """NetFlow version 5, version 9 and IPFIX: from a datagram to rows."""
 
 from wirespeed.apps.collector.account import begin_row, end_row, totals
-from wirespeed.apps.collector.exporters import exporter_of, is_allowed, sequence
+from wirespeed.apps.collector.exporters import exporter_of, is_allowed, sequence, useful
 from wirespeed.apps.collector.flow import FlowRow, put_ipv4
 from wirespeed.apps.collector.reasons import (
     COUNT,
@@ -98,7 +98,6 @@ def _netflow5(state: CollectorView, high: int, low: int, at: int, length: int) -
     lane.datagrams += 1
     lane.octets_received += length
     lane.lost += sequence(exporter, message.sequence, count)
-    exporter.records += count
     first = OK
     for index in range(count):
         record = Netflow5Record(at + _HEAD5 + index * _RECORD5)
@@ -117,6 +116,7 @@ def _netflow5(state: CollectorView, high: int, low: int, at: int, length: int) -
         reason = end_row(state, LANE_NETFLOW5, row)
         if reason != OK:
             first = state.note(first, reason)
+    useful(state, exporter, count)
     return -first
 
 
@@ -221,7 +221,7 @@ def _data(
         if reason != OK:
             first = state.note(first, reason)
     template.records += max(count, 0)
-    exporter.records += max(count, 0)
+    useful(state, exporter, count)
     return count, first
 
 

@@ -5,7 +5,7 @@ the address in its datagrams, not by the address they come from.
 """
 
 from wirespeed.apps.collector.account import begin_row, end_row, totals
-from wirespeed.apps.collector.exporters import exporter_of, sequence
+from wirespeed.apps.collector.exporters import exporter_of, sequence, useful
 from wirespeed.apps.collector.flow import SFLOW, FlowRow, put_ipv4
 from wirespeed.apps.collector.reasons import COUNT, OK, SAMPLE, SHORT, UNKNOWN_PROTOCOL, VERSION
 from wirespeed.apps.collector.sampled import sampled
@@ -94,6 +94,8 @@ def serve_sflow(state: CollectorView, at: int, length: int) -> int:
             reason = _counters(state, exporter, at, at + size, 12 if kind == COUNTER_SAMPLE else 16)
         if reason != OK:
             first = state.note(first, reason)
+        else:
+            useful(state, exporter, 1)
         at += size
     return -first
 

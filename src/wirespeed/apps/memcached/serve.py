@@ -14,19 +14,20 @@ from wirespeed.apps.memcached.layout import KEY_MAX, ItemView
 from wirespeed.apps.memcached.parse import text
 from wirespeed.apps.memcached.state import AHEAD, ASKED, INCOMPLETE, SEVERAL, SHORT, ServerView
 from wirespeed.apps.memcached.updates import lock, unlock
-from wirespeed.jit import cold, copy, inline, load16, load32, load64, store64
+from wirespeed.jit import cold, copy, copy32, inline, load8, load16, load32, load64, store64
 from wirespeed.wire.memcached import DATAGRAM_MAX, MemcachedFrame
 
 _FRAME = MemcachedFrame.SIZE
 _DATAGRAMS = MemcachedFrame.datagrams.offset
 _ONE = 0x0100  # as it stands in memory
-_GET = text("get ")
+_GET, _SET = text("get "), text("set ")
+_SPACE = 0x20
 _VALUE = text("VALUE ")
 _END = text("END\r\n")
 _LINE_END = 0x0A0D
 _LEAST = _FRAME + 4 + 1 + 2  # "get", a key of one byte
 _AROUND = _FRAME + 6 + 5  # what an answer has besides the item's text
-_SPARE = 8  # bytes that may be written behind an answer
+_SPARE = 32  # bytes that may be written behind an answer: it is copied in steps of so many
 
 
 @inline
@@ -42,6 +43,8 @@ def serve(state: ServerView, request: int, length: int, reply: int, room: int) -
     Returns:
         Bytes of the reply; 0: none is wanted; negative: ``DROPS[-1 - n]``.
     """
+    if state.fetched != state.asked:
+        _fetch_next(state)
     state.requests += 1
     state.bytes_read += length
     size = length - _FRAME - 4 - 2
@@ -68,7 +71,8 @@ def _get(state: ServerView, request: int, key: int, length: int, reply: int, roo
             id = load16(request)
             store64(reply, id | _ONE << 32)
             store64(reply + _FRAME, _VALUE)
-            copy(reply + _FRAME + 6, item.text, size)
+            for at in range(0, size, 32):
+                copy32(reply + _FRAME + 6 + at, item.text + at)
             store64(reply + _FRAME + 6 + size, _END)
             if item.used == 0:
                 item.used = 1
@@ -83,18 +87,41 @@ def _get(state: ServerView, request: int, key: int, length: int, reply: int, roo
 
 @inline
 def ahead(state: ServerView, request: int, length: int) -> None:
-    """Ask for the memory that :func:`serve` will read: this request's bucket, and the item of the one that was asked
-    for ``AHEAD`` calls ago. Call it for each request of a burst first."""
-    size = length - _FRAME - 4 - 2
-    if length < _LEAST or size > KEY_MAX or load32(request + _FRAME) != _GET:
+    """Ask for the memory that :func:`serve` will read for a get or set: this request's bucket, and the item of the one
+    that was asked for ``AHEAD`` calls ago. Call it for each request of a burst first; the last items are asked for by
+    the first calls of :func:`serve`."""
+    if length < _LEAST:
         return
-    hash = key_hash(state.store, request + _FRAME + 4, size)
+    key, size = request + _FRAME + 4, length - _FRAME - 4 - 2
+    word = load32(request + _FRAME)
+    if word == _SET:
+        size = _key_bytes(key, request + length)
+    if (word != _GET and word != _SET) or size > KEY_MAX:
+        return
+    hash = key_hash(state.store, key, size)
     fetch_bucket(state, hash)
-    place = state.address + ASKED + ((state.asked & (AHEAD - 1)) << 3)
-    before = load64(place)
-    store64(place, hash)
-    state.asked += 1
-    fetch_item(state, before)
+    asked = state.asked
+    store64(state.address + ASKED + ((asked & (2 * AHEAD - 1)) << 3), hash)
+    state.asked = asked + 1
+    if asked - state.fetched >= AHEAD:
+        _fetch_next(state)
+
+
+@inline
+def _key_bytes(key: int, end: int) -> int:
+    """Bytes before the first space; some number beyond the longest key if there is none."""
+    size = 0
+    while size <= KEY_MAX and key + size < end and load8(key + size) != _SPACE:
+        size += 1
+    return size
+
+
+@inline
+def _fetch_next(state: ServerView) -> None:
+    """Ask for the item of the request whose bucket was asked for first."""
+    fetched = state.fetched
+    state.fetched = fetched + 1
+    fetch_item(state, load64(state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 3)))
 
 
 @cold

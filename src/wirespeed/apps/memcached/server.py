@@ -42,6 +42,7 @@ places in the table instead of memory."""
 _FILL = 0.9
 _REQUEST_MAX = 1 << 16
 _TICK_S = 0.25
+_BEHIND = 64  # bytes behind the last page that may be read, see serve()
 
 
 class MemcachedError(WirespeedError):
@@ -138,7 +139,7 @@ class MemcachedServer:
         self.memory_bytes, self.shards = self._pages * PAGE_BYTES * shards, shards
         assert self._pages * PAGE_BYTES >> GRANULE_BITS <= SECOND
         own = _REQUEST_MAX + answer_max + 3 * VALUE_MAX
-        self._store = Region(shards * self._shard_bytes, "wirespeed-memcached")
+        self._store = Region(shards * self._shard_bytes + _BEHIND, "wirespeed-memcached")
         self._scratch = Region(MAX_WORKERS * own, "wirespeed-memcached-scratch", huge=False, populate=False)
         figures = self._figures()
         size = len(texts.TEXTS) * texts.TEXT_BYTES + len(figures) * FigureView.SIZE

@@ -8,7 +8,7 @@ with MemcachedServer(64 << 20) as server:
 
 from typing import Any
 
-from wirespeed.apps.memcached.serve import more, serve
+from wirespeed.apps.memcached.serve import ahead, more, serve
 from wirespeed.apps.memcached.server import MemcachedServer
 from wirespeed.apps.memcached.state import DROPS, SEVERAL, SHORT, ServerView
 from wirespeed.apps.service import Service
@@ -27,7 +27,10 @@ def answer_memcached(service: Service, server: MemcachedServer, port: int = MEMC
         ServiceError: the port is taken.
     """
 
-    @service.udp(port=port, drops=DROPS)
+    def look_ahead(pkt: Any) -> None:
+        ahead(ServerView(server.address), pkt.payload.start, pkt.payload.length)
+
+    @service.udp(port=port, drops=DROPS, prefetch=look_ahead)
     def memcached(request: Any, reply: Any) -> Any:
         """memcached's text protocol over UDP."""
         state = ServerView(server.address)

@@ -1,0 +1,313 @@
+"""The packet path of a load, driven with frames: what leaves and when, what answers are counted as."""
+
+import ipaddress
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.dns import DNS
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+
+from wirespeed.apps.load import state
+from wirespeed.apps.load.load import Load
+from wirespeed.apps.load.path import see, send_due
+from wirespeed.apps.load.requests import dns_requests, memcached_requests, udp_requests, zone_requests
+from wirespeed.apps.load.state import LoadQueue
+from wirespeed.eal.clock import tsc_hz
+from wirespeed.errors import ConfigError
+from wirespeed.jit import kernel, load64, read_bytes, write_bytes
+from wirespeed.mem.descriptor import address_of, length_of
+from wirespeed.mem.pool import Pool
+from wirespeed.mem.region import Region
+from wirespeed.ports.queue import ENDED
+
+HERE, THERE = ipaddress.ip_address("10.7.0.1"), ipaddress.ip_address("10.7.0.2")
+HERE6, THERE6 = ipaddress.ip_address("fd07::1"), ipaddress.ip_address("fd07::2")
+START = 10**12
+
+
+@kernel
+def _send(queue, cache, vector, room, now):
+    return send_due(queue, cache, vector, room, now)
+
+
+@kernel
+def _see(load, at, length, connection, now):
+    see(load, at, length, connection, now)
+
+
+class Rig:
+    """A load of a thousand requests a second unless said; ``now`` is its cycle counter."""
+
+    def __init__(self, requests=None, six=False, protocol=state.UDP, port=7, rate=1000.0, count=10**6, **options):
+        ends = ((HERE6, 20000), (THERE6, port)) if six else ((HERE, 20000), (THERE, port))
+        self.load = Load(requests or udp_requests(64), *ends, protocol=protocol, **{"connections": 4, **options})
+        self.load.address_to(0x0200_0000_0002, 0x0200_0000_0001)
+        self.pool, self.region = Pool(2048), Region(8192, "load-test", huge=False)
+        self.step = tsc_hz() / rate
+        self.now = START
+        self.load.send(count, rate)
+
+    def send(self, room=32):
+        """Frames that are due now."""
+        vector = self.region.address
+        got = _send(self.load.address, self.pool.cache(0), vector, room, round(self.now))
+        if got == ENDED:
+            return None
+        descs = [load64(vector + 8 * i) for i in range(got)]
+        found = [read_bytes(address_of(self.pool.cells, desc), length_of(desc)) for desc in descs]
+        self.pool.release(vector, got)
+        return [Ether(frame) for frame in found]
+
+    def answer(self, data, connection):
+        """Bytes that came for a connection now."""
+        at = self.region.address + self.region.size - len(data)
+        write_bytes(at, bytes(data))
+        _see(self.load.address, at, len(data), connection, round(self.now))
+        return self.load.result()
+
+    def close(self):
+        assert self.pool.in_use == 0
+        self.load.close()
+        self.pool.close()
+        self.region.close()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def build(*arguments, **options):
+        made.append(Rig(*arguments, **options))
+        return made[-1]
+
+    yield build
+    for rig in made:
+        rig.close()
+
+
+@pytest.fixture(scope="module")
+def endless():
+    """One for all examples of hypothesis."""
+    made = Rig(protocol=state.MEMCACHED, requests=memcached_requests(requests=4))
+    made.now += 10 * made.step
+    made.send()
+    yield made
+    made.close()
+
+
+def sound(frame):
+    """Whether scapy, asked to compute lengths and checksums anew, comes to the same bytes."""
+    again = frame.copy()
+    for layer in (IP, IPv6, UDP):
+        if layer in again:
+            for name in ("len", "chksum", "plen"):
+                if name in again[layer].fields:
+                    del again[layer].fields[name]
+    return bytes(again) == bytes(frame)
+
+
+@pytest.mark.parametrize("six", [False, True])
+@pytest.mark.parametrize("size", [8, 9, 64, 1400])
+def test_frames(make, six, size):
+    """Numbered, in turn from each port, all sums right."""
+    rig = make(udp_requests(size), six=six, connections=3)
+    rig.now += 9 * rig.step
+    frames = []
+    while len(frames) < 9:
+        frames += rig.send()
+        rig.now += rig.step
+    for number, frame in enumerate(frames[:9]):
+        assert sound(frame), number
+        assert (frame.src, frame.dst) == ("02:00:00:00:00:01", "02:00:00:00:00:02")
+        assert (frame[UDP].sport, frame[UDP].dport) == (20000 + number % 3, 7)
+        payload = bytes(frame[UDP].payload)[:size]
+        assert struct.unpack("!Q", payload[:8]) == (number,)
+        assert payload[8:] == bytes(i % 256 for i in range(size - 8))
+
+
+def test_the_schedule(make):
+    """Number n leaves at n steps and not before; what was held up leaves at once, late."""
+    rig = make()
+    assert len(rig.send()) == 1
+    rig.now = START + 0.99 * rig.step
+    assert rig.send() == []
+    rig.now = START + 1.01 * rig.step
+    assert len(rig.send()) == 1
+    rig.now = START + 21.01 * rig.step
+    assert len(rig.send()) == 20
+    assert rig.load.result().behind_ns == pytest.approx(19.01e6, rel=0.01)
+    assert rig.send() == []
+
+
+def test_latency_counts_from_when_it_was_due(make):
+    """Twenty requests left 19 to 0 ms late; each was answered half a millisecond after it left."""
+    rig = make()
+    rig.send()
+    rig.now = START + 20 * rig.step + 10
+    frames = rig.send()
+    assert len(frames) == 20
+    rig.now += 0.5 * rig.step
+    for frame in reversed(frames):
+        found = rig.answer(bytes(frame[UDP].payload), frame[UDP].sport - 20000)
+    assert (found.sent, found.answered, found.lost) == (21, 20, 1)
+    assert found.latency.percentile(100) == pytest.approx(19.5e6, rel=0.01)
+    assert found.latency.percentile(50) == pytest.approx(9.5e6, rel=0.1)
+    assert found.latency.smallest == pytest.approx(0.5e6, rel=0.01)
+    assert found.kinds == {"answer": 20}
+
+
+def test_answers_that_are_none(make):
+    rig = make(timeout_s=0.01)
+    first = rig.send()[0]
+    data = bytes(first[UDP].payload)
+    rig.now += 0.1 * rig.step
+    rig.answer(data, 0)
+    rig.answer(data, 0)
+    rig.answer(data, 1)  # to another port
+    rig.answer(data[:7], 0)
+    rig.answer(struct.pack("!Q", 4), 0)  # not sent yet
+    found = rig.answer(struct.pack("!q", -4), 0)
+    assert (found.answered, found.duplicates, found.strangers, found.short, found.late) == (1, 1, 3, 1, 0)
+    rig.now = START + rig.step + 10
+    data = bytes(rig.send()[0][UDP].payload)
+    rig.now += 11 * rig.step
+    found = rig.answer(data, 1)
+    assert (found.answered, found.late) == (2, 1)
+
+
+def test_an_end(make):
+    """It waits for another round, and counts anew what leaves then."""
+    rig = make(count=3)
+    rig.send()
+    for _ in range(2):
+        rig.now += 10 * rig.step
+        rig.send()
+    assert (rig.load.idle, rig.load.sent, rig.send()) == (True, 3, [])
+    rig.answer(bytes(8), 0)
+    rig.load.send(5, 1000.0)
+    frames = rig.send()
+    assert [bytes(frame[UDP].payload)[:8] for frame in frames] == [bytes(8)]
+    found = rig.answer(bytes(8), 0)
+    assert (found.sent, found.answered, found.duplicates, found.latency.count) == (1, 1, 0, 1)
+
+
+def test_dns(make, tmp_path):
+    """Questions as dnspython writes them; identities wrap with the connections."""
+    file = tmp_path / "names"
+    file.write_text("; a comment\nwww.example.com A\n\nexample.com  MX\nexample.net\n")
+    rig = make(dns_requests(file), protocol=state.DNS, port=53, connections=2)
+    frames = rig.send()
+    rig.now += 5.5 * rig.step
+    frames += rig.send()
+    assert len(frames) == 6
+    asked = [(frame[UDP].sport, frame[DNS].id, frame[DNS].qd[0].qname, frame[DNS].qd[0].qtype) for frame in frames]
+    names = [(b"www.example.com.", 1), (b"example.com.", 15), (b"example.net.", 1)] * 2
+    assert asked == [(20000 + i % 2, i // 2, *names[i]) for i in range(6)]
+    assert all(sound(frame) for frame in frames)
+    for number, (flags, rcode) in enumerate([(0x84, 0), (0x84, 3), (0x86, 0), (0x84, 2), (0x04, 0), (0x84, 13)]):
+        found = rig.answer(struct.pack("!HBBQ", number // 2, flags, rcode, 0), number % 2)
+    assert found.kinds == {
+        "noerror": 1, "nxdomain": 1, "truncated": 1, "servfail": 1, "not-an-answer": 1, "other-rcode": 1,
+    }  # fmt: skip
+    assert (found.answered, found.errors) == (6, 3)
+
+
+def test_identities_wrap(make):
+    """The 16 bits come round; what is due is that of the last time round."""
+    rig = make(protocol=state.DNS, requests=[bytes(12)], port=53, connections=1, rate=10_000, timeout_s=0.5)
+    record = LoadQueue(rig.load.address)
+    rig.send()
+    record.packets, record.identity, record.credit = 70_000, 70_000, 0
+    rig.now = record.start + 70_000 * rig.step
+    record.last = round(rig.now - 1.01 * rig.step)
+    frames = rig.send()
+    assert [bytes(frame[UDP].payload)[:2] for frame in frames] == [(70_000 % 65536).to_bytes(2, "big")]
+    found = rig.answer(struct.pack("!HBBQ", 70_000 % 65536, 0x84, 0, 0), 0)
+    assert found.answered == 1
+    assert found.latency.largest < 1e6
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"VALUE k 0 1\r\na\r\nEND\r\n", "hit"), (b"END\r\n", "miss"), (b"STORED\r\n", "stored"),
+        (b"NOT_STORED\r\n", "not-stored"), (b"ERROR\r\n", "error"), (b"SERVER_ERROR out of memory\r\n", "server-error"),
+        (b"CLIENT_ERROR bad data chunk\r\n", "client-error"), (b"", "other"),
+    ],
+)  # fmt: skip
+def test_memcached(make, body, kind):
+    rig = make(memcached_requests(keys=100, gets=1, sets=1, requests=50), protocol=state.MEMCACHED, port=11211)
+    rig.send()
+    found = rig.answer(struct.pack("!HHHH", 0, 0, 1, 0) + body, 0)
+    assert (found.kinds, found.answered) == ({kind: 1}, 1)
+
+
+def test_an_answer_in_several_datagrams(make):
+    rig = make(memcached_requests(requests=2), protocol=state.MEMCACHED, port=11211)
+    rig.send()
+    for number in range(3):
+        found = rig.answer(struct.pack("!HHHH", 0, number, 3, 0) + b"VALUE", 0)
+        assert (found.answered, found.parts) == (number == 2, min(number + 1, 2))
+
+
+def test_what_memcached_is_asked():
+    found = memcached_requests(keys=1000, gets=3, sets=1, value_bytes=10, requests=4000)
+    assert {each[:8] for each in found} == {bytes((0, 0, 0, 0, 0, 1, 0, 0))}
+    gets = [each for each in found if each[8:12] == b"get "]
+    assert 0.7 < len(gets) / len(found) < 0.8
+    assert all(each.endswith(b" 0 0 10\r\nabcdefghij\r\n") for each in found if each not in gets)
+    assert all(len(each) == 8 + 4 + 16 + 2 for each in gets)
+
+
+@given(st.binary(max_size=64), st.integers(0, 3))
+def test_hostile(endless, data, connection):
+    before = endless.load.result()
+    after = endless.answer(data, connection)
+    counted = [
+        getattr(after, name) - getattr(before, name)
+        for name in ("answered", "duplicates", "strangers", "short", "parts")
+    ]
+    assert sum(counted) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: udp_requests(7), lambda: udp_requests(1401), lambda: memcached_requests(gets=0, sets=0),
+        lambda: memcached_requests(keys=0), lambda: memcached_requests(value_bytes=2000),
+        lambda: Load(udp_requests(8), (HERE, 1), (THERE, 7), connections=0),
+        lambda: Load(udp_requests(8), (HERE, 65000), (THERE, 7), connections=1000),
+        lambda: Load(udp_requests(8), (HERE, 1), (THERE6, 7)),
+    ],
+)  # fmt: skip
+def test_what_cannot_be(wrong):
+    with pytest.raises(ConfigError):
+        wrong()
+
+
+def test_a_file_with_an_error(tmp_path):
+    file = tmp_path / "names"
+    file.write_text("www.example.com A\nwww.example.com NOTYPE\n")
+    with pytest.raises(ConfigError, match=r"names:2: .*NOTYPE"):
+        dns_requests(file)
+
+
+def test_a_zone():
+    """Every name and type of the file, once."""
+    found = [DNS(each) for each in zone_requests(Path(__file__).parents[3] / "examples/zone/example.zone")]
+    asked = {(each.qd[0].qname, each.qd[0].qtype) for each in found}
+    assert len(asked) == len(found) > 10
+    assert {(b"example.com.", 6), (b"mail.example.com.", 1)} <= asked
+    assert {each.arcount for each in found} == {1}
+
+
+def test_numbers_that_come_round_too_soon():
+    load = Load([bytes(12)], (HERE, 20000), (THERE, 53), connections=1, protocol=state.DNS, timeout_s=1)
+    with pytest.raises(ConfigError, match="use 17 connections"):
+        load.send(10, 1_000_000)
+    load.close()
