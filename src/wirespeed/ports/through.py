@@ -20,9 +20,11 @@ What is inside decides:
 
 The flow mark is ``pkt.with_meta().mark``; a packet without one has 0. What comes out waits in a ring of 1024 packets;
 when it is full, nothing more is taken, and what is not taken is dropped and counted, as at every port. One worker does
-both sides. A through port does not keep a graph running: what it still holds at the end is freed.
+both sides, and does not sleep while something is inside. A through port does not keep a graph running: what it still
+holds at the end is freed.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,7 @@ from typing import Any
 from wirespeed.eal.clock import clock
 from wirespeed.errors import PortError
 from wirespeed.jit import View, cold, cycles, inline, kernel, le64, load64, multiply_high, signed64, store64
+from wirespeed.jit.entry import enter4, entry
 from wirespeed.mem.buffer import bytes_of_packet
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Pool
@@ -60,6 +63,7 @@ class ThroughQueue(Queue):
     """A queue record with what the port's two sides share."""
 
     box = le64(64, "address of the box")
+    kernel = le64(72, "of a function (queue, cache, vector, count), as entry() gave it")
     SIZE = _RECORD
 
 
@@ -72,6 +76,7 @@ class Box(View):
     anchor_ns = le64(24)
     whole = le64(32, "nanoseconds of a cycle")
     fraction = le64(40, "and 1 / 2^64 of them")
+    held = le64(48, "address of the count of packets inside; 0: none stay there")
     SIZE = _SCRATCH
 
     def now(self) -> int:
@@ -109,13 +114,13 @@ def _count_in(queue, packets, total):
         count_burst(Queue(queue), packets, total)
 
 
-@inline
+@kernel
 def receive_made(queue, cache, vector, room):
     """Packets that something was made into when it went in."""
     return _come_out(queue, cache, vector, room)
 
 
-@cold
+@kernel
 def transmit_fragment(queue, cache, vector, count):
     """Cut what is longer than the MTU; what cannot be cut is dropped and counted as an error."""
     box, free_cells = Box(ThroughQueue(queue).box), Cache(cache)
@@ -134,7 +139,7 @@ def transmit_fragment(queue, cache, vector, count):
     return taken
 
 
-@cold
+@kernel
 def transmit_segment(queue, cache, vector, count):
     """Cut super-packets; what is none passes, what cannot be cut is dropped and counted as an error."""
     box, free_cells = Box(ThroughQueue(queue).box), Cache(cache)
@@ -157,7 +162,7 @@ def transmit_segment(queue, cache, vector, count):
     return taken
 
 
-@cold
+@kernel
 def transmit_gro(queue, cache, vector, count):
     """Merge what follows each other."""
     box, free_cells = Box(ThroughQueue(queue).box), Cache(cache)
@@ -172,7 +177,7 @@ def transmit_gro(queue, cache, vector, count):
     return taken
 
 
-@cold
+@kernel
 def receive_gro(queue, cache, vector, room):
     """What is merged, and what has waited long enough."""
     box = Box(ThroughQueue(queue).box)
@@ -182,7 +187,7 @@ def receive_gro(queue, cache, vector, room):
     return _come_out(queue, cache, vector, room)
 
 
-@cold
+@kernel
 def transmit_reassembly(queue, cache, vector, count):
     """Fragments wait; what is whole goes on."""
     box, free_cells = Box(ThroughQueue(queue).box), Cache(cache)
@@ -203,7 +208,7 @@ def transmit_reassembly(queue, cache, vector, count):
     return taken
 
 
-@cold
+@kernel
 def receive_reassembly(queue, cache, vector, room):
     """What is whole; and a look at some datagrams that may have waited too long."""
     box = Box(ThroughQueue(queue).box)
@@ -214,7 +219,7 @@ def receive_reassembly(queue, cache, vector, room):
     return _come_out(queue, cache, vector, room)
 
 
-@cold
+@kernel
 def transmit_reorder(queue, cache, vector, count):
     """Into the window; too late a packet is dropped and counted as an error."""
     box, free_cells = Box(ThroughQueue(queue).box), Cache(cache)
@@ -241,7 +246,7 @@ def transmit_reorder(queue, cache, vector, count):
     return taken
 
 
-@cold
+@kernel
 def receive_reorder(queue, cache, vector, room):
     """The next ones in order."""
     box = Box(ThroughQueue(queue).box)
@@ -250,7 +255,7 @@ def receive_reorder(queue, cache, vector, room):
     return _come_out(queue, cache, vector, room)
 
 
-@cold
+@kernel
 def transmit_scheduler(queue, cache, vector, count):
     """Into the queues; what finds its queue full, or has none, is dropped and counted as an error."""
     free_cells, inside = Cache(cache), SchedulerView(Box(ThroughQueue(queue).box).inside)
@@ -266,7 +271,7 @@ def transmit_scheduler(queue, cache, vector, count):
     return count
 
 
-@cold
+@kernel
 def receive_scheduler(queue, cache, vector, room):
     """What may go now."""
     box, cells = Box(ThroughQueue(queue).box), Cache(cache).cells
@@ -275,6 +280,28 @@ def receive_scheduler(queue, cache, vector, room):
     if got > 0:
         count_burst(Queue(queue), got, bytes_of(cells, vector, got))
     return got
+
+
+# For graphs -------------------------------------------------------------------------------------------------
+
+
+@inline
+def call(queue, cache, vector, count):
+    """Whatever is inside: its code is a kernel of its own, so that a graph does not compile it once more."""
+    return enter4(ThroughQueue(queue).kernel, queue, cache, vector, count)
+
+
+@inline
+def arm(queue, on):
+    """Only the worker itself puts something in, so nobody has to wake it; but what is inside may be due any time."""
+    return _stirs(Box(ThroughQueue(queue).box)) if on != 0 else 0
+
+
+@cold
+def _stirs(box):
+    if box.held != 0 and load64(box.held) > 0:
+        return 1
+    return 1 if RingView(box.address + _RING).count > 0 else 0
 
 
 # Freeing what is still inside -------------------------------------------------------------------------------
@@ -333,12 +360,23 @@ _KINDS: dict[type, tuple[Callable[..., Any], Callable[..., Any], int]] = {
 }
 
 
+_HELD: dict[type, int] = {
+    Gro: GroView.held.offset,
+    Reassembly: ReassemblyView.waiting.offset,
+    Reorder: ReorderView.held.offset,
+    Scheduler: SchedulerView.held.offset,
+}
+"""Where each counts what is inside."""
+
+
 class Through(Port):
     """A port into something and out of it again. Made by :func:`through`."""
 
     offloads = Offload.HANDED_ON
     rx_queues = tx_queues = 1
     passive = True
+    receive = transmit = staticmethod(call)
+    arm = staticmethod(arm)
 
     asks = Offload.HANDED_ON  # it may have made super-packets
 
@@ -354,7 +392,7 @@ class Through(Port):
             raise PortError(f"an MTU of {inside.mtu} is not possible: use 28 to 65535")
         super().__init__(f"through:{getattr(inside, 'name', kind.__name__.lower())}", None)
         self.inside = inside
-        self.receive, self.transmit, self._which = _KINDS[kind]
+        self._receive, self._transmit, self._which = _KINDS[kind]
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
         inside, measured = self.inside, clock()
@@ -369,16 +407,29 @@ class Through(Port):
         self.tx = [at + (rx_queues + i) * _RECORD for i in range(tx_queues)]
         for address in (*self.rx, *self.tx):
             ThroughQueue(address).box = box.address
+            ThroughQueue(address).kernel = entry(self._receive if address in self.rx else self._transmit, 4)
         box.inside = getattr(inside, "address", 0)
         box.mtu = inside.mtu if isinstance(inside, Fragment) else 0
         box.anchor_cycles, box.anchor_ns = measured.anchor_cycles, measured.anchor_ns
         whole, rest = divmod(_NS_PER_S, measured.hz)
         box.whole, box.fraction = whole, signed64((rest << 64) // measured.hz)
+        counted = _HELD.get(type(inside))
+        box.held = box.inside + counted if counted is not None else 0
         format_ring(box.address + _RING, _ROOM)
+        self._never = os.eventfd(0, os.EFD_CLOEXEC)
+        self._free()  # compiled now, not when the graph ends
+
+    def descriptors(self, queue: int) -> list[int]:
+        """One that is never readable: a worker may sleep while nothing is inside (:func:`arm`)."""
+        return [self._never]
+
+    def _free(self) -> None:
+        _empty(self._box.address, self._pool.cache(self._pool.workers), self._which)
 
     def close(self) -> None:
         """Free what is still inside."""
-        _empty(self._box.address, self._pool.cache(self._pool.workers), self._which)
+        self._free()
+        os.close(self._never)
         self._memory.close()
 
 
