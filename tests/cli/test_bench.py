@@ -82,6 +82,7 @@ def test_forward_beside_testpmd(tmp_path):
         assert packets["value"] * cycles["value"] == pytest.approx(packets["peer_value"] * cycles["peer_value"])
 
 
+@pytest.mark.long
 def test_start(tmp_path):
     found = rows(tmp_path, "start")
     assert [(row["metric"], row["unit"]) for row in found] == [
@@ -91,6 +92,7 @@ def test_start(tmp_path):
 
 
 @needs("ip")
+@pytest.mark.long
 def test_idle(tmp_path):
     found = rows(tmp_path, "idle")
     assert len(found) == 1 + 3 * 4

@@ -273,6 +273,7 @@ def test_another_file_needs_no_compiling(folder, runs, broken):
     assert len(loops) == 1
 
 
+@pytest.mark.long
 def test_the_interpreter_agrees(runs, jobs, interpreter):
     ours = [runs.one(*job) for job in jobs]
     for job, compiled, interpreted in zip(jobs, ours, interpreter(), strict=True):

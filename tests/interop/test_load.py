@@ -7,7 +7,7 @@ import sys
 import pytest
 from topology import COMPILE_S, SOURCE, WHY_NOT, Host, eventually
 
-pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
+pytestmark = [pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-"), pytest.mark.long]
 
 HERE, THERE = "10.7.0.1", "10.7.0.2"
 

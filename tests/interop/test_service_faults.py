@@ -4,6 +4,8 @@ import pytest
 from echo_service import HERE, EchoService, cable, need
 from topology import Host, eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def made(tmp_path, network):
