@@ -17,6 +17,8 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 from topology import COMPILE_S, SOURCE, Host, eventually
 
+pytestmark = pytest.mark.long
+
 HERE = "10.7.0.1"
 METRICS = 200
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from topology import COMPILE_S, SOURCE, Host, eventually
 
+pytestmark = pytest.mark.long
+
 SERVICE = Path(__file__).with_name("long_service.py")
 ROUTER, ROUTER6 = "10.7.0.1", "fd07::1"
 
