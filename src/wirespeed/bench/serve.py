@@ -7,7 +7,8 @@ over memif             the client is testpmd (``flowgen``) on the other core, it
                        is testpmd as echo (``macswap``) at the same place in the same run
 over af_xdp            a client at the far end of a veth; peers are kernel sockets: recvmmsg in compiled code,
                        asyncio, uvloop
-latency                single requests there and back on that veth, 0.5 ms apart; the peer polls a kernel socket
+latency                single requests there and back on that veth, 0.5 ms apart; the worker never sleeps, and the peer
+                       polls a kernel socket
 idle                   time on a core while nothing comes
 =====================  ============================================================================================
 
@@ -150,13 +151,16 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
         share = 0.0
         for number in range(settings.pairs):
             tell(f"on a veth: round {number + 1} of {settings.pairs}")
-            service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
-            service.udp(ECHO)(echo)
-            with serving(service):
-                _answering(veths, frame)
-                rates.setdefault("ours", []).append(answers())
-                times.setdefault("ours", []).append(halves())
-                share = _share(settings)
+            for idle in ("balanced", "latency"):  # its peer for the time of an answer never sleeps either
+                service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
+                service.udp(ECHO)(echo)
+                with serving(service, idle=idle):
+                    _answering(veths, frame)
+                    if idle == "latency":
+                        times.setdefault("ours", []).append(halves())
+                    else:
+                        rates.setdefault("ours", []).append(answers())
+                        share = _share(settings)
             for kind in kinds if settings.peer else ():
                 with _kernel_echo(veths, kind, here, worker):
                     _answering(veths, frame)
