@@ -40,7 +40,14 @@ class LocalType(types.Type):
 
     def __init__(self, cls: "type[Local]") -> None:
         self.cls = cls
-        super().__init__(name=f"Local({cls.__module__}.{cls.__name__})")
+        super().__init__(name=f"Local({cls.__module__}.{cls.__qualname__})")
+
+    def __reduce__(self) -> Any:
+        return _local_type, (self.cls,)
+
+
+def _local_type(cls: "type[Local]") -> LocalType:
+    return cls._type
 
 
 @register_model(LocalType)

@@ -5,6 +5,8 @@ inlined in another. A graph has a hundred of these, nested five deep: most of a 
 never called. A part's pipeline therefore stops at the intermediate code, lightly cleaned up; the kernel it ends in is
 optimised as a whole and is the only one that becomes machine code.
 
+A part that can be kept on disk is looked for there first (:mod:`wirespeed.jit.kept`).
+
 Private Numba hooks, pinned: ``NativeLowering`` and the final steps of a ``CodeLibrary``.
 """
 
@@ -12,14 +14,21 @@ import weakref
 from typing import Any
 
 from numba import _dynfunc
-from numba.core import typed_passes
+from numba.core import bytecode, typed_passes
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.typed_passes import NativeLowering
+from numba.core.untyped_passes import ExtractByteCode
+
+from wirespeed.jit import kept
+
+_own_words: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""Libraries of parts that are not kept, nor is what calls them."""
 
 
-def _without_machine_code(library: Any) -> None:
-    """Let this library end as a module to link in others."""
+def _library(state: Any) -> Any:
+    """A library that ends as a module to link in others."""
+    library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
 
     def optimise() -> None:
         passes, builder = library._codegen._module_pass_manager(
@@ -34,6 +43,7 @@ def _without_machine_code(library: Any) -> None:
 
     library._optimize_final_module = optimise
     library._finalize_final_module = finish
+    return library
 
 
 def _entry(library: Any, descriptor: Any, environment: Any) -> Any:
@@ -53,8 +63,7 @@ class PartLowering(NativeLowering):  # type: ignore[misc]
         NativeLowering.__init__(self)
 
     def run_pass(self, state: Any) -> bool:
-        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
-        _without_machine_code(state.library)
+        state.library = _library(state)
         context = state.targetctx
         executable = context.get_executable
         context.get_executable = _entry
@@ -65,7 +74,33 @@ class PartLowering(NativeLowering):  # type: ignore[misc]
 
 
 class PartCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's nopython pipeline with :class:`PartLowering`."""
+    """Numba's nopython pipeline with :class:`PartLowering`; what is kept is not compiled again."""
+
+    def compile_extra(self, func: Any) -> Any:
+        """Compile a function for the types in ``state.args``, or find it on disk."""
+        state = self.state
+        path = kept.place(func, state.args, state.flags)
+        name = state.func_id = bytecode.FunctionIdentity.from_function(func)
+        if path is None:
+            made = self._compiled()
+            _own_words.add(made.library)
+            return made
+        name.unique_id, name.unique_name = 0, f"{name.func_qualname}$0"
+        found = kept.load(path, state, _library, _entry)
+        if found is not None:
+            return found
+        made = self._compiled()
+        if any(each in _own_words for each in made.library._linking_libraries):
+            _own_words.add(made.library)
+        else:
+            kept.save(path, made)
+        return made
+
+    def _compiled(self) -> Any:
+        """What ``CompilerBase.compile_extra`` does once the function has its name."""
+        ExtractByteCode().run_pass(self.state)
+        self.state.lifted, self.state.lifted_from = (), None
+        return self._compile_bytecode()
 
     def define_pipelines(self) -> list[PassManager]:
         builder = DefaultPassBuilder

@@ -51,6 +51,7 @@ from wirespeed.jit.part import PART_OPTIONS
 from wirespeed.jit.primitive import i8, i64, pointer
 
 _serial = itertools.count()
+_names: set[str] = set()
 
 
 class ViewType(types.Type):
@@ -59,7 +60,10 @@ class ViewType(types.Type):
     def __init__(self, cls: "type[View]", maybe: bool) -> None:
         self.cls = cls
         self.maybe = maybe
-        super().__init__(name=f"{'Maybe' if maybe else ''}View({cls.__name__}#{cls._serial})")
+        super().__init__(name=f"{'Maybe' if maybe else ''}View({cls._known_as})")
+
+    def __reduce__(self) -> Any:
+        return view_type, (self.cls, self.maybe)
 
     def can_convert_to(self, context: Any, other: Any) -> Any:
         from numba.core.typeconv import Conversion
@@ -86,6 +90,7 @@ class View:
     SIZE: ClassVar[int] = 0
     fields: ClassVar[dict[str, Field]] = {}
     _serial: ClassVar[int] = -1
+    _known_as: ClassVar[str] = ""
     _type: ClassVar[type[ViewType]] = ViewType
     __slots__ = ("address",)
 
@@ -95,6 +100,9 @@ class View:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._serial = next(_serial)
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        cls._known_as = f"{name}#{cls._serial}" if name in _names else name  # the same in each process, if it can be
+        _names.add(name)
         cls.fields = {**cls.fields}
         for name, value in vars(cls).items():
             if isinstance(value, Field):
