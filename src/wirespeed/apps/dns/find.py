@@ -25,8 +25,8 @@ from wirespeed.jit import (
 )
 from wirespeed.wire.dns import LABEL_MAX
 
-NODE_NAME: int = 8
-"""Offset of a node's name."""
+NODE_ENTRIES: int = 8
+"""Offset of a node's directory: for each type four bytes, the type and how far from the node its answer is."""
 NODE_SHIFT: int = 4
 """Nodes are at multiples of 16 bytes."""
 CUT: int = 1
@@ -36,6 +36,11 @@ WILD: int = 2
 LONG: int = 1 << 31
 """Slot flag: what the node's name leads to is on more than one line."""
 
+WORD: int = 8
+WORDS: int = 32
+"""Bytes of a name that four words cover."""
+
+_SMALL = 0x2020_2020_2020_2020
 _SEVENS = 0x7F7F_7F7F_7F7F_7F7F
 _TO_A = (0x80 - ord("A")) * 0x0101_0101_0101_0101
 _BEYOND_Z = (0x7F - ord("Z")) * 0x0101_0101_0101_0101
@@ -55,7 +60,8 @@ class StoreView(View):
     seed0 = le64(32)
     seed1 = le64(40)
     seed2 = le64(48)
-    depth = le64(56, "labels of the deepest name")
+    depth = le32(56, "labels of the deepest name")
+    serial = le32(60, "which store of the process this is: 16 bits")
     SIZE = 64
 
 
@@ -88,30 +94,64 @@ def name_end(at: int, end: int) -> int:
 
 
 @inline
+def _words(at: int, size: int) -> tuple[int, int, int, int]:
+    """A name of WORD to WORDS bytes as four words that overlap where it is shorter: no loop, and no byte beyond it."""
+    last = size - WORD
+    return load64(at), load64(at + min(WORD, last)), load64(at + min(2 * WORD, last)), load64(at + last)
+
+
+@inline
 def name_hash(store: StoreView, at: int, size: int) -> int:
-    """64 bits of which nobody outside can make two names agree: multiplications with secret words, as wyhash does."""
+    """64 bits of which nobody outside can make two names agree: multiplications with secret words, as wyhash does.
+
+    Case is forgotten by setting a bit of every byte, letter or not: which names of a zone agree for that is its
+    owner's choice, and there are none."""
+    if size < WORD or size > WORDS:
+        return _hash_by_words(store, at, size)
+    one, two, three, four = _words(at, size)
+    first = multiply_fold((one | _SMALL) ^ store.seed2, (two | _SMALL) ^ store.seed0)
+    second = multiply_fold((three | _SMALL) ^ store.seed1, (four | _SMALL) ^ store.seed2)
+    return multiply_fold(first ^ store.seed0, second ^ add(store.seed1, size))
+
+
+@cold
+def _hash_by_words(store: StoreView, at: int, size: int) -> int:
+    """The same of names of other lengths."""
     h = add(store.seed0, size)
     end = at + size
-    while at + 8 <= end:
-        h = multiply_fold(lower(load64(at)) ^ store.seed1, h ^ store.seed2)
-        at += 8
+    while at + WORD <= end:
+        h = multiply_fold((load64(at) | _SMALL) ^ store.seed1, h ^ store.seed2)
+        at += WORD
     if at < end:
-        h = multiply_fold(lower(tail(end, end - at)) ^ store.seed1, h ^ store.seed2)
+        h = multiply_fold((tail(end, end - at) | _SMALL) ^ store.seed1, h ^ store.seed2)
     return multiply_fold(h, store.seed2 | 1)
 
 
 @inline
 def same_name(node: int, at: int, size: int) -> bool:
-    """Whether the node has that name."""
+    """Whether the node has that name. Most who ask write it as we do."""
+    own = name_of(node)
+    if size >= WORD and size <= WORDS:
+        one, two, three, four = _words(at, size)
+        own_one, own_two, own_three, own_four = _words(own, size)
+        odd = one ^ own_one | two ^ own_two | three ^ own_three | four ^ own_four | load8(node) ^ size
+        if odd == 0:
+            return True
+    return _same_by_words(node, at, size)
+
+
+@cold
+def _same_by_words(node: int, at: int, size: int) -> bool:
+    """The same with letters of any case, and for names of all lengths."""
     if load8(node) != size:
         return False
-    own = node + NODE_NAME
+    own = name_of(node)
     end = at + size
-    while at + 8 <= end:
+    while at + WORD <= end:
         if lower(load64(at)) != load64(own):
             return False
-        at += 8
-        own += 8
+        at += WORD
+        own += WORD
     rest = end - at
     return rest == 0 or lower(tail(end, rest)) == tail(own + rest, rest)
 
@@ -155,20 +195,19 @@ def find_name(store: StoreView, at: int, size: int) -> int:
 
 
 @inline
-def entries_of(node: int) -> int:
-    """Address of a node's directory: for each type four bytes, the type and how far from the node its answer is. The
-    four before that, if the node has a flag, are what the flag leads to."""
-    flagged = 4 if load8(node + 1) != 0 else 0
-    return node + ((NODE_NAME + load8(node) + 3) & -4) + flagged
+def name_of(node: int) -> int:
+    """Address of a node's name, in lower case."""
+    return node + load16(node + 2)
 
 
 @inline
 def answer_of(node: int, kind: int) -> int:
     """Address of a node's answer for a type; 0 if it has none."""
-    entry = entries_of(node)
-    for _ in range(load16(node + 2)):
-        if load16(entry) == kind:
-            return node + (load16(entry + 2) << 2)
+    entry, end = node + NODE_ENTRIES, name_of(node)
+    while entry < end:
+        word = load32(entry)
+        if word & 0xFFFF == kind:
+            return node + (word >> 16 << 2)
         entry += 4
     return 0
 
@@ -176,13 +215,13 @@ def answer_of(node: int, kind: int) -> int:
 @inline
 def first_answer(node: int) -> int:
     """Address of a node's first answer, of whatever type; 0 if it has none."""
-    return node + (load16(entries_of(node) + 2) << 2) if load16(node + 2) != 0 else 0
+    return node + (load16(node + NODE_ENTRIES + 2) << 2) if load16(node + 2) != NODE_ENTRIES else 0
 
 
 @inline
 def flagged_of(store: StoreView, node: int) -> int:
     """Address of what a node's flag leads to: its referral, or the wildcard's node."""
-    return store.arena + (load32(entries_of(node) - 4) << 2)
+    return store.arena + (load32(name_of(node) + (load8(node) + 3 & -4)) << 2)
 
 
 @inline
@@ -221,15 +260,17 @@ def fetch_slot(store: StoreView, h: int) -> None:
 
 
 @inline
-def fetch_node(store: StoreView, h: int) -> None:
-    """Ask for the first two lines of the node of a hash, or for its only one."""
+def fetch_node(store: StoreView, h: int) -> int:
+    """Ask for the first two lines of the node of a hash, or for its only one; its slot."""
     slot, _ = next_slot(store, h, h & store.mask)
     node = node_of(store, slot)
     prefetch(node)
     prefetch(node + (slot >> _LONG_AT & _LINE))
+    return slot
 
 
 __all__ = [
-    "CUT", "LONG", "NODE_NAME", "NODE_SHIFT", "WILD", "StoreView", "answer_of", "enclosing", "fetch_node",
-    "fetch_slot", "find_hashed", "find_name", "first_answer", "flagged_of", "name_end", "name_hash", "negative_of",
+    "CUT", "LONG", "NODE_ENTRIES", "NODE_SHIFT", "WILD", "StoreView", "answer_of", "enclosing", "fetch_node",
+    "fetch_slot", "find_hashed", "find_name", "first_answer", "flagged_of", "name_end", "name_hash", "name_of", "negative_of",
+    "node_of", "same_name",
 ]  # fmt: skip

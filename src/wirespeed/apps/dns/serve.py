@@ -8,20 +8,21 @@ Nothing is read beyond the request: a name ends four bytes before its end or the
 """
 # mypy: no-warn-return-any
 
-from wirespeed.apps.dns.answer import AUTHORITATIVE, TRUNCATED, compose, counts_of, data_of, size_of
+from wirespeed.apps.dns.answer import ALIKE, AUTHORITATIVE, TRUNCATED, compose, counts_of, data_of
 from wirespeed.apps.dns.find import (
     CUT,
     StoreView,
     answer_of,
     fetch_node,
     fetch_slot,
-    find_hashed,
     find_name,
     name_end,
     name_hash,
+    node_of,
+    same_name,
 )
 from wirespeed.apps.dns.limit import DROP, PASS, admit
-from wirespeed.apps.dns.state import AHEAD, ASKED, HINTS, KNOWN, NO_ROOM, RATE_LIMITED, RESPONSE, SHORT, DnsView
+from wirespeed.apps.dns.state import AHEAD, HINTS, KNOWN, NO_ROOM, RATE_LIMITED, RESPONSE, SHORT, DnsView
 from wirespeed.jit import (
     bswap16,
     cold,
@@ -29,6 +30,7 @@ from wirespeed.jit import (
     inline,
     load8,
     load16,
+    load32,
     load64,
     load_acquire,
     store16,
@@ -56,8 +58,9 @@ _IN = 0x0100
 _OPT = 0x2900
 _DO = 0x80
 _META = 128  # RFC 6895 section 3.1: types from here to 255 are of questions only
-_ONE_ADDRESS = 16
-_CELL_BITS, _LINE_BITS = 11, 6
+_SIZE = ~ALIKE & 0xFFFF  # of an answer's first word
+_HALF = 16
+_ADDRESS_BITS = 48
 _SHORTEST = QUESTION + 5
 
 
@@ -78,49 +81,90 @@ def serve(state: DnsView, now: int, peer: int, request: int, length: int, reply:
     state.queries += 1
     if length < _SHORTEST or room < PLAIN_MAX:
         return _odd(state, request, length, reply, room)
-    flags, counts, name, end = load16(request + 2), load64(request + 4), request + QUESTION, request + length
-    after = name_end(name, min(end - 4, name + NAME_MAX))
-    if flags & (_QR | _OPCODE) != 0 or counts & ~_ONE_ADDITIONAL != _ONE_QUESTION or after == 0:
-        return _odd(state, request, length, reply, room)
-    kind, kin, size = bswap16(load16(after)), load16(after + 2), after - name
-    after += 4
-    limit, opt, extended = PLAIN_MAX, 0, 0
-    if counts != _ONE_QUESTION:
-        if end - after < OPT_BYTES or load8(after) != 0 or load16(after + 1) != _OPT:
-            return _odd(state, request, length, reply, room)
-        if bswap16(load16(after + 9)) != end - after - OPT_BYTES:
-            return _odd(state, request, length, reply, room)
-        opt, limit = OPT_BYTES, min(max(bswap16(load16(after + 3)), PLAIN_MAX), state.size_max)
-        extended = load16(after + 6)
-    elif after != end:
-        return _odd(state, request, length, reply, room)
-    limit = min(limit, room) - opt
-    used = after - request
-    if reply != request:
-        copy(reply, request, used)
-    if kin != _IN or extended & 0xFF != 0 or _META <= kind < TYPE_ANY:
-        return _refuse(state, now, peer, reply, used, flags, opt, extended)
     store = StoreView(load_acquire(state.address))
     if state.asked != state.fetched:
         _fetch_next(state, store)
-    node = _find(state, store, request, reply + QUESTION, size)
-    if node != 0 and load8(node + 1) & CUT == 0:
-        answer = answer_of(node, kind)
-        if answer != 0:
-            total = size_of(answer)
-            if used + total <= limit:
-                verdict = admit(state, now, peer, node) if state.interval != 0 else PASS
-                if verdict != PASS:
-                    return _limited(state, verdict, reply, used, flags, opt, extended)
-                data = data_of(answer)
-                if total == _ONE_ADDRESS:  # no call, and no byte of the next line, which may be far away
-                    store64(reply + used, load64(data))
-                    store64(reply + used + 8, load64(data + 8))
-                else:
-                    copy(reply + used, data, total)
-                state.answered += 1
-                return finish(state, reply, used + total, flags, AUTHORITATIVE, counts_of(answer), opt, extended)
-    return _compose(state, store, now, peer, reply, used, kind, node, limit, flags, opt, extended)
+    size = name_size(request, length)
+    node = _find(state, store, request, size)
+    if node != 0:  # then the name is one, and as long as it seemed
+        flags, counts = load16(request + 2), load64(request + 4)
+        used, end = QUESTION + size + 4, request + length
+        after = request + used
+        opt = opt_bytes(after, end, counts)
+        if flags & (_QR | _OPCODE) == 0 and opt >= 0 and load16(after - 2) == _IN and load8(node + 1) & CUT == 0:
+            answer = answer_of(node, bswap16(load16(after - 4)))
+            extended = load16(after + 6) if opt != 0 else 0
+            limit = _limit(state, after, opt, room)
+            if answer != 0 and extended & 0xFF == 0:
+                head = load32(answer)
+                total = head & _SIZE
+                if used + total <= limit:
+                    verdict = admit(state, now, peer, node) if state.interval != 0 else PASS
+                    if reply != request:
+                        copy(reply, request, used)
+                    if verdict != PASS:
+                        return _limited(state, verdict, reply, used, flags, opt, extended)
+                    copy_answer(reply + used, data_of(answer), total)
+                    state.answered += 1
+                    counts = counts_of(answer)
+                    return finish(state, reply, used + total, flags, AUTHORITATIVE, counts, opt, extended)
+    return _other(state, store, now, peer, request, length, reply, room, node, size)
+
+
+@inline
+def name_size(request: int, length: int) -> int:
+    """Bytes of the name that is asked for, if there is nothing behind the question but an OPT record without options;
+    whether it is a name is not looked at. Else what the name itself says; 0 if it is none."""
+    end = request + length
+    size = length - QUESTION - 4
+    if load64(request + 4) != _ONE_QUESTION:
+        size = size - OPT_BYTES if load16(end - OPT_BYTES + 1) == _OPT else NAME_MAX + 1
+    if 0 < size <= NAME_MAX and load8(request + QUESTION + size - 1) == 0:
+        return size
+    return _walked_size(request, length)
+
+
+@cold
+def _walked_size(request: int, length: int) -> int:
+    """Bytes of the name that is asked for, by its labels; 0 if it is none."""
+    name = request + QUESTION
+    after = name_end(name, min(request + length - 4, name + NAME_MAX))
+    return after - name if after != 0 else 0
+
+
+@inline
+def opt_bytes(after: int, end: int, counts: int) -> int:
+    """Bytes of an OPT record that stands between a question and the end, without its options; 0: nothing stands there;
+    -1: something else does."""
+    if counts == _ONE_QUESTION:
+        return 0 if after == end else -1
+    if counts != _ONE_QUESTION | _ONE_ADDITIONAL or end - after < OPT_BYTES:
+        return -1
+    if load8(after) != 0 or load16(after + 1) != _OPT or bswap16(load16(after + 9)) != end - after - OPT_BYTES:
+        return -1
+    return OPT_BYTES
+
+
+@inline
+def _limit(state: DnsView, after: int, opt: int, room: int) -> int:
+    """Bytes that the reply may have without its OPT record."""
+    if opt == 0:
+        return min(PLAIN_MAX, room)
+    return min(min(max(bswap16(load16(after + 3)), PLAIN_MAX), state.size_max), room) - opt
+
+
+@inline
+def copy_answer(to: int, data: int, size: int) -> None:
+    """Copy records: no call for one address, and no byte of the next line, which may be far away."""
+    if size < _HALF or size > 2 * _HALF:
+        copy(to, data, size)
+        return
+    last = size - _HALF
+    one, two, three, four = load64(data), load64(data + 8), load64(data + last), load64(data + last + 8)
+    store64(to, one)
+    store64(to + 8, two)
+    store64(to + last, three)
+    store64(to + last + 8, four)
 
 
 @inline
@@ -129,38 +173,30 @@ def ahead(state: DnsView, request: int, length: int) -> None:
     some calls ago; the last ones are left to :func:`serve`. Call it for each request of a burst first."""
     if length < _SHORTEST:
         return
-    name = request + QUESTION
-    after = name_end(name, min(request + length - 4, name + NAME_MAX))
-    if after == 0:
+    size = name_size(request, length)
+    if size == 0:
         return
     store = StoreView(load_acquire(state.address))
-    asked, h = state.asked, name_hash(store, name, after - name)
+    asked, h = state.asked, name_hash(store, request + QUESTION, size)
     fetch_slot(store, h)
-    known = _known(state, request)
-    store64(known, request)
+    known = _known(state, asked)
+    store64(known, _key(store, request))
     store64(known + 8, h)
-    store64(state.address + ASKED + ((asked & (AHEAD - 1)) << 3), h)
     state.asked = asked + 1
     if asked - state.fetched >= AHEAD - 1:
         _fetch_next(state, store)
 
 
 @inline
-def _known(state: DnsView, request: int) -> int:
-    """Where the hash of a request is kept. Requests in cells, or one after the other, have each their own place."""
-    return state.address + KNOWN + (((request >> _CELL_BITS ^ request >> _LINE_BITS) & (HINTS - 1)) << 4)
+def _known(state: DnsView, index: int) -> int:
+    """Where it is kept what was found ahead for a request."""
+    return state.address + KNOWN + ((index & (HINTS - 1)) << 4)
 
 
 @inline
-def _find(state: DnsView, store: StoreView, request: int, name: int, size: int) -> int:
-    """The node of a request's name. The hash that is kept may be of what was there before: then nothing is found by
-    it, or something by that name, which is as good."""
-    known = _known(state, request)
-    if load64(known) == request:
-        node = find_hashed(store, load64(known + 8), name, size)
-        if node != 0:
-            return node
-    return find_name(store, name, size)
+def _key(store: StoreView, request: int) -> int:
+    """What stands for a request: what was found for it in another store is not its."""
+    return request ^ store.serial << _ADDRESS_BITS
 
 
 @inline
@@ -168,7 +204,38 @@ def _fetch_next(state: DnsView, store: StoreView) -> None:
     """Ask for the node of the oldest slot that was asked for."""
     fetched = state.fetched
     state.fetched = fetched + 1
-    fetch_node(store, load64(state.address + ASKED + ((fetched & (AHEAD - 1)) << 3)))
+    known = _known(state, fetched)
+    store64(known + 8, fetch_node(store, load64(known + 8)))
+
+
+@inline
+def _find(state: DnsView, store: StoreView, request: int, size: int) -> int:
+    """The node of a request's name, 0 if there is none. What is known may be of what was there before: then it has
+    another name, or that name, which is as good."""
+    served = state.served
+    known = _known(state, served)
+    if served == state.asked or load64(known) != _key(store, request):
+        known = _known_late(state, _key(store, request))
+    else:
+        state.served = served + 1
+    if known != 0:
+        node = node_of(store, load64(known + 8))
+        if same_name(node, request + QUESTION, size):
+            return node
+    return find_name(store, request + QUESTION, size)
+
+
+@cold
+def _known_late(state: DnsView, key: int) -> int:
+    """Where it is kept what was found for a request that is not the next, as some before it were never served; 0 if
+    nothing is."""
+    fetched = state.fetched
+    for index in range(max(state.served, fetched - HINTS), fetched):
+        known = _known(state, index)
+        if load64(known) == key:
+            state.served = index + 1
+            return known
+    return 0
 
 
 @inline
@@ -187,11 +254,26 @@ def finish(state: DnsView, reply: int, used: int, flags: int, given: int, counts
 
 
 @cold
-def _compose(
-    state: DnsView, store: StoreView, now: int, peer: int, reply: int, used: int, kind: int, node: int, limit: int,
-    flags: int, opt: int, extended: int,
+def _other(
+    state: DnsView, store: StoreView, now: int, peer: int, request: int, length: int, reply: int, room: int, node: int,
+    size: int,
 ) -> int:  # fmt: skip
-    """All answers but the common one."""
+    """All answers but the common one. ``node`` is that of the name, if the name has ``size`` bytes."""
+    walked = _walked_size(request, length)
+    used, flags, counts, end = QUESTION + walked + 4, load16(request + 2), load64(request + 4), request + length
+    after = request + used
+    opt = opt_bytes(after, end, counts) if walked != 0 else -1
+    if opt < 0 or flags & (_QR | _OPCODE) != 0:
+        return _odd(state, request, length, reply, room)
+    extended = load16(after + 6) if opt != 0 else 0
+    limit = _limit(state, after, opt, room)
+    kind, kin = bswap16(load16(after - 4)), load16(after - 2)
+    if reply != request:
+        copy(reply, request, used)
+    if kin != _IN or extended & 0xFF != 0 or _META <= kind < TYPE_ANY:
+        return _refuse(state, now, peer, reply, used, flags, opt, extended)
+    if walked != size:
+        node = find_name(store, reply + QUESTION, walked)
     end, given, counts, key = compose(state, store, reply, used, kind, node, limit)
     verdict = admit(state, now, peer, key | 1) if state.interval != 0 else PASS
     if verdict != PASS:

@@ -4,9 +4,8 @@
 
     0      the store that counts, written by control code with one store; then settings
     64     counters
-    192    hashes whose slots were asked for, and whose nodes were not yet
     256    nodes of the chain of aliases that is being followed
-    384    hashes of the names of requests, by address: request, hash
+    384    requests that were asked ahead for, in turn: which, and the hash of its name, or its slot when that is there
 """
 
 from wirespeed.jit import View, le64
@@ -15,10 +14,10 @@ DROPS: tuple[str, ...] = ("short", "response", "small-room", "rate-limited")
 """Names of what :func:`wirespeed.apps.dns.serve.serve` drops: the first is -1."""
 SHORT, RESPONSE, NO_ROOM, RATE_LIMITED = -1, -2, -3, -4
 
-AHEAD: int = 8
+AHEAD: int = 16
 """Slots asked for whose nodes are not yet."""
-HINTS: int = 128
-"""Requests whose hash is kept between asking ahead and answering."""
+HINTS: int = 256
+"""Requests of which is kept what was found ahead: a burst has no more."""
 HOPS: int = 16
 """Aliases followed for one answer; a resolver asks on from the last."""
 
@@ -50,15 +49,14 @@ class DnsView(View):
     seed0 = le64(168, "of the table of rates")
     seed1 = le64(176)
     fetched = le64(184, "slots whose nodes were asked for")
+    served = le64(192, "requests served of those asked for")
     SIZE = 384 + 16 * HINTS
 
 
-ASKED: int = 192
-"""Offset of the hashes asked for."""
 CHAIN: int = 256
 """Offset of the nodes of a chain."""
 KNOWN: int = 384
-"""Offset of the hashes of requests."""
+"""Offset of what was found ahead."""
 
 COUNTERS: tuple[str, ...] = (
     "queries", "answered", "no_data", "no_name", "referrals", "refused", "malformed", "not_implemented", "bad_version",
@@ -66,6 +64,6 @@ COUNTERS: tuple[str, ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "AHEAD", "ASKED", "CHAIN", "COUNTERS", "DROPS", "HINTS", "HOPS", "KNOWN", "NO_ROOM", "RATE_LIMITED", "RESPONSE",
+    "AHEAD", "CHAIN", "COUNTERS", "DROPS", "HINTS", "HOPS", "KNOWN", "NO_ROOM", "RATE_LIMITED", "RESPONSE",
     "SHORT", "DnsView",
 ]  # fmt: skip

@@ -7,10 +7,11 @@
            multiple of 16 bytes, in as many bits as the arena needs; above them bits of the name's hash; LONG
     ...    arena
                a zone's negative answer
-               node:  0  bytes of the name    1  flags    2  types (16)    4  where its zone's negative answer is (32)
-                      8  the name, in lower case
+               node:  0  bytes of the name    1  flags    2  where the name is (16)
+                      4  where its zone's negative answer is (32)
+                      8  for each type: the type (16), and how far from the node its answer is (16)
+                      .  the name, in lower case
                       .  at a multiple of 4: what the flag leads to (32), if it has one
-                      .  for each type: the type (16), and how far from the node its answer is (16)
                       .  answers: wirespeed.apps.dns.render
                other answers, at multiples of 4, as are all offsets
 
@@ -21,12 +22,13 @@ that are not there.
 """
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Sequence
 
 import numpy as np
 
-from wirespeed.apps.dns.find import CUT, LONG, NODE_NAME, NODE_SHIFT, WILD, StoreView, name_hash
+from wirespeed.apps.dns.find import CUT, LONG, NODE_ENTRIES, NODE_SHIFT, WILD, StoreView, name_hash, name_of
 from wirespeed.apps.dns.render import RRset, grouped, negative, positive, referral
 from wirespeed.apps.dns.zone import DnsError, Zone, is_within, name_text
 from wirespeed.jit import kernel, lent, load8, load32, load64, shift_right, store32
@@ -43,6 +45,8 @@ _NODE = struct.Struct("<BBHI")
 _WHERE = struct.Struct("<I")
 _ENTRY = struct.Struct("<HH")
 _ENTRY_MAX = 0xFFFF
+_SERIAL_MAX = 0xFFFF
+_serials = itertools.count()
 
 
 @kernel
@@ -52,7 +56,7 @@ def _fill(head: int, nodes: int, count: int) -> None:
     for i in range(count):
         slot = load64(nodes + i * 8)
         node = store.arena + ((slot & store.unit_mask) << NODE_SHIFT)
-        h = name_hash(store, node + NODE_NAME, load8(node))
+        h = name_hash(store, name_of(node), load8(node))
         index = h & store.mask
         while load32(store.slots + (index << 2)) != 0:
             index = (index + 1) & store.mask
@@ -84,30 +88,30 @@ class _Draft:
         Raises:
             DnsError: it has more records than a node can.
         """
-        parts = [_NODE.pack(len(name), flags, len(answers), zone), name, b"\0" * (-len(name) % 4)]
-        if flags:
-            parts.append(b"\0\0\0\0")
-        place = NODE_NAME + _padded(len(name)) + (4 if flags else 0) + 4 * len(answers)
+        named = NODE_ENTRIES + 4 * len(answers)
+        place = named + _padded(len(name)) + (4 if flags else 0)
+        parts = []
         for kind, answer in answers:
             if place // 4 > _ENTRY_MAX:
                 raise DnsError(f"{name_text(name)}: {place:,} bytes of records: {4 * _ENTRY_MAX:,} are possible")
             parts.append(_ENTRY.pack(kind, place // 4))
             place += _padded(len(answer))
+        parts += (name, b"\0" * (-len(name) % 4), b"\0\0\0\0" if flags else b"")
         for _, answer in answers:
             parts += (answer, b"\0" * (-len(answer) % 4))
         arena = self.arena
         at = -(-len(arena) // _NODE_ALIGN) * _NODE_ALIGN
         if (at & _LINE - 1) + place > -(-place // _LINE) * _LINE:  # not on one more line than it needs
             at = -(-at // _LINE) * _LINE
-        parts.insert(0, b"\0" * (at - len(arena)))
-        arena += b"".join(parts)
+        arena += b"".join((b"\0" * (at - len(arena)), _NODE.pack(len(name), flags, named, zone), *parts))
         self.nodes.append(at)
         self.long.append((at & _LINE - 1) + place > _LINE)
         return at
 
     def lead(self, node: int, to: int) -> None:
         """What a node's flag leads to: an offset in units of 4 bytes."""
-        _WHERE.pack_into(self.arena, node + NODE_NAME + _padded(self.arena[node]), to)
+        length, _, named, _ = _NODE.unpack_from(self.arena, node)
+        _WHERE.pack_into(self.arena, node + named + _padded(length), to)
 
 
 class _ZoneDraft:
@@ -237,6 +241,7 @@ class Store:
         units = 1 << (len(draft.arena) >> NODE_SHIFT).bit_length()
         head.unit_mask, head.tag_mask = units - 1, (LONG - 1) & -units
         head.seed0, head.seed1, head.seed2 = SEED
+        head.serial = next(_serials) & _SERIAL_MAX
         head.depth = max((_labels(name) for zone in zones for name in zone.names), default=0)
         source = np.frombuffer(draft.arena, np.uint8)
         nodes = np.array(draft.nodes, np.int64) >> NODE_SHIFT | np.array(draft.long, np.int64) * LONG
