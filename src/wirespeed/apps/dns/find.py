@@ -271,6 +271,6 @@ def fetch_node(store: StoreView, h: int) -> int:
 
 __all__ = [
     "CUT", "LONG", "NODE_ENTRIES", "NODE_SHIFT", "WILD", "StoreView", "answer_of", "enclosing", "fetch_node",
-    "fetch_slot", "find_hashed", "find_name", "first_answer", "flagged_of", "name_end", "name_hash", "name_of", "negative_of",
-    "node_of", "same_name",
+    "fetch_slot", "find_hashed", "find_name", "first_answer", "flagged_of", "name_end", "name_hash", "name_of",
+    "negative_of", "node_of", "same_name",
 ]  # fmt: skip
