@@ -3,6 +3,10 @@
 A turn receives a burst from each source and takes it through the graph, so that a node knows by which port a packet
 came; with several workers it then takes what the others have for it. Between turns nothing shared is held. Timers
 come first in a turn, so that nodes start theirs from the time of this turn.
+
+A source that seldom has something (:attr:`wirespeed.ports.port.Port.seldom`) is left out of most turns of a worker
+that has enough to do: it is looked at when the turn before moved nothing, when it had something last time, and in one
+turn of eight.
 """
 
 from wirespeed.graph.draft import Draft
@@ -10,6 +14,8 @@ from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.layout import MARKS, VECTOR_STRIDE, binding
 from wirespeed.graph.node import DEFAULT
 from wirespeed.ports.port import Port
+
+_SELDOM = 8  # turns of a busy worker from one look at a source that seldom has something to the next, a power of two
 
 
 class RunPart:
@@ -30,6 +36,8 @@ class RunPart:
         for index, port in enumerate(plan.graph.sources):
             write(f"rx{index} = load64(work + {binding(plan.bind(('rx', port)))})")
             write(f"open{index} = rx{index} != 0")
+            if port.seldom:
+                write(f"last{index} = 0")
         timers = TimersPart(draft)
         timers.begin()
         write("online(work + RCU_SLOT)")
@@ -61,11 +69,16 @@ class RunPart:
         target = plan.vector(plan.graph.edges[port, DEFAULT])
         number = plan.graph.number(port)
         write(f"# from {draft.place(port)}")
-        write(f"if open{index}:" if draft.alone else f"if open{index} and room(work, 0, {plan.burst}):")
+        when = f"open{index}"
+        if port.seldom:
+            when += f" and (idle > 0 or last{index} > 0 or worker.loops & {_SELDOM - 1} == 0)"
+        write(f"if {when}:" if draft.alone else f"if {when} and room(work, 0, {plan.burst}):")
         write.depth += 1
         if draft.profile:
             write("begin(work)")
         write(f"count = receive_{index}(rx{index}, cache, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
+        if port.seldom:
+            write(f"last{index} = count")
         if draft.profile:
             write(f"mark(work, {draft.slot(port)}, max(count, 0))")
         write("if count > 0:")
@@ -148,6 +161,8 @@ class RunPart:
         write.depth += 1
         active = [f"open{i}" for i, port in enumerate(plan.graph.sources) if not port.passive]
         over = f"not ({' or '.join(active)})" if active else "False"
+        if any(port.seldom for port in plan.graph.sources):
+            over += " and idle > 0"  # in a turn that looked at all of them
         write(f"if {over}:")
         write("    worker.ended = 1")
         if draft.alone:
