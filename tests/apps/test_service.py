@@ -4,7 +4,9 @@ import asyncio
 import ipaddress
 import logging
 import re
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -12,6 +14,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 import wirespeed as ws
+
+sys.path.append(str(Path(__file__).parent))
+from floods import KINDS, Strangers
 
 US, PEER, OTHER = "02:77:73:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
 HERE, THERE, ELSEWHERE = "10.7.0.1", "10.7.0.2", "10.7.0.3"
@@ -205,6 +210,30 @@ def test_nobody_answers(wire, caplog):
     (said,) = caplog.records
     assert isinstance(said.exc_info[1], TimeoutError)
     assert "10.7.0.3 port 53 did not answer: asked 2 times" in str(said.exc_info[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_floods_of_strangers(wire, kind):
+    """An established peer is answered each time, tables keep their limits, every packet leaves by a named door."""
+    strangers, service = Strangers(US, kind), wire.service
+    frames = [bytes(getattr(strangers, kind)()) for _ in range(120)]
+    addresses, groups = service.addresses, service.interface.settings.groups
+    before = service.engine.report().nodes["plain_udp"].packets, service.port.stats().rx_packets
+    for turn in range(6):
+        for frame in frames:
+            assert service.port.send(frame)
+        number = b"still here %d" % turn
+        found = wire.talk(ask(7, number))
+        while not (mine := [each for each in found if each[Ether].dst == PEER]):
+            found = wire.run(wire.heard(1))  # before it, answers to strangers whose address we learned
+            assert found, number
+        assert payloads(mine) == [number]
+    after = service.engine.report().nodes["plain_udp"].packets, service.port.stats().rx_packets
+    assert after[0] - before[0] == after[1] - before[1] == 6 * 121
+    host = service.host
+    assert max(len(host.four), len(host.six), len(host.links.mtus) / 2) <= 1024
+    assert service.fragments.stats().waiting <= 64
+    assert (service.addresses, service.interface.settings.groups) == (addresses, groups)
 
 
 def plain_echo(request, reply):

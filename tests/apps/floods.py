@@ -1,0 +1,101 @@
+"""Frames of strangers, each from another random source: what a host hears when somebody means it harm."""
+
+from ipaddress import IPv4Address, IPv6Address
+from random import Random
+
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6MLQuery,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6NDOptPrefixInfo,
+    ICMPv6NDOptSrcLLAddr,
+    ICMPv6PacketTooBig,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+HERE, HERE6 = "10.7.0.1", "fd07::1"
+
+
+class Strangers:
+    """Sources, and what they send; ``us`` is the Ethernet address of the host."""
+
+    def __init__(self, us, seed):
+        self.random, self.us = Random(seed), us
+
+    def four(self):
+        """Anybody on the link but the first 256."""
+        return str(IPv4Address(0x0A070000 + self.random.randrange(16, 250)))
+
+    def six(self):
+        return str(IPv6Address((0xFD07 << 112) + self.random.randrange(1 << 32, 1 << 64)))
+
+    def mac(self):
+        return "02:" + self.random.randbytes(5).hex(":")
+
+    def ip(self, **options):
+        return Ether(src=self.mac(), dst=self.us) / IP(src=self.four(), dst=HERE, **options)
+
+    def ip6(self, **options):
+        return Ether(src=self.mac(), dst=self.us) / IPv6(src=self.six(), dst=HERE6, **options)
+
+    def port(self):
+        return self.random.randrange(1024, 65536)
+
+    def arp(self):
+        mac = self.mac()
+        return Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=mac, psrc=self.four(), pdst=HERE)
+
+    def solicitation(self):
+        return self.ip6(hlim=255) / ICMPv6ND_NS(tgt=HERE6) / ICMPv6NDOptSrcLLAddr(lladdr=self.mac())
+
+    def fragment(self):
+        return self.ip(flags="MF", id=self.random.randrange(65536), proto=17) / Raw(bytes(64))
+
+    def fragment6(self):
+        piece = IPv6ExtHdrFragment(m=1, id=self.random.getrandbits(32), nh=17)
+        return self.ip6() / piece / UDP(sport=self.port(), dport=7, len=2000, chksum=1) / Raw(bytes(64))
+
+    def to_the_handler(self):
+        return self.ip() / UDP(sport=self.port(), dport=7) / b"answer this"
+
+    def to_the_handler6(self):
+        return self.ip6() / UDP(sport=self.port(), dport=7) / b"answer this"
+
+    def closed_port(self):
+        return self.ip() / UDP(sport=self.port(), dport=9999) / b"anybody?"
+
+    def last_hop(self):
+        return self.ip(ttl=1) / UDP(sport=self.port(), dport=33434) / b"trace"
+
+    def too_big(self):
+        to = str(IPv4Address(self.random.getrandbits(32)))
+        flow = IP(src=HERE, dst=to, len=1400) / UDP(sport=7, dport=self.port())
+        return self.ip() / ICMP(type=3, code=4, nexthopmtu=self.random.randrange(600, 1300)) / Raw(bytes(flow))
+
+    def too_big6(self):
+        flow = IPv6(src=HERE6, dst=self.six(), plen=1400) / UDP(sport=7, dport=self.port(), chksum=1)
+        return self.ip6() / ICMPv6PacketTooBig(mtu=1280) / Raw(bytes(flow))
+
+    def offer(self):
+        return self.ip() / UDP(sport=67, dport=68) / self.random.randbytes(300)
+
+    def advertisement(self):
+        prefix = ICMPv6NDOptPrefixInfo(prefix=self.six(), prefixlen=64, L=1, A=1)
+        to = Ether(src=self.mac(), dst="33:33:00:00:00:01")
+        return to / IPv6(src="fe80::bad", dst="ff02::1", hlim=255) / ICMPv6ND_RA() / prefix
+
+    def mld_query(self):
+        return self.ip6(hlim=1) / ICMPv6MLQuery(mladdr="::")
+
+    def igmp_query(self):
+        return self.ip(ttl=1, proto=2) / Raw(bytes.fromhex("1164ee9b00000000"))
+
+
+KINDS = (
+    "arp", "solicitation", "fragment", "fragment6", "to_the_handler", "to_the_handler6", "closed_port", "last_hop",
+    "too_big", "too_big6", "offer", "advertisement", "mld_query", "igmp_query",
+)  # fmt: skip
