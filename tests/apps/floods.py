@@ -27,7 +27,7 @@ class Strangers:
         self.random, self.us = Random(seed), us
 
     def four(self):
-        """Anybody on the link but the first 256."""
+        """One of 234 on the link."""
         return str(IPv4Address(0x0A070000 + self.random.randrange(16, 250)))
 
     def six(self):

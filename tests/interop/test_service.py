@@ -1,6 +1,7 @@
 """examples/echo.py on ports whose other end is the kernel, or DPDK before it: ping, ARP, neighbour discovery, UDP."""
 
 import re
+import shutil
 import sys
 
 import pytest
@@ -77,6 +78,24 @@ def test_the_kernel_knows_its_neighbour(service):
     for address in (HERE, HERE6):
         service.host.run("ip", "neighbour", "flush", "dev", service.device)
         assert "1 received" in service.host.run("ping", "-n", "-c", "1", "-w", "10", address)
+
+
+@pytest.mark.skipif(not shutil.which("traceroute"), reason="needs traceroute: apt-get install traceroute")
+@pytest.mark.parametrize("address", [HERE, HERE6])
+@pytest.mark.parametrize("way", ["", "--icmp"], ids=["udp", "icmp"])
+def test_traceroute(service, address, way):
+    """One hop, which is the host asked for: no hop unknown, no mark of an error (``!N``, ``!H``) behind the time."""
+    output = service.host.run("traceroute", "-n", "-q2", "-w", "10", "-N", "1", *filter(None, [way]), address)
+    hops = output.splitlines()[1:]
+    assert len(hops) == 1
+    assert re.fullmatch(rf" *1  {re.escape(address)}(  [\d.]+ ms){{2}} *", hops[0]), hops
+
+
+@pytest.mark.skipif(not shutil.which("arping"), reason="needs arping: apt-get install iputils-arping")
+def test_arping(service):
+    """Broadcast first, then to whom answered."""
+    output = service.host.run("arping", "-c", "3", "-w", "10", "-I", service.device, HERE)
+    assert "Received 3 response(s)" in output
 
 
 def test_a_stranger_is_asked_for(service):
