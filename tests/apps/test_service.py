@@ -114,6 +114,20 @@ def wire():
     async def forward(request, reply):
         reply.write(await wire.ask.request(request.payload, (ELSEWHERE, 53), timeout_s=0.05, retries=1))
 
+    reminders, sent, outbox = ws.Timers(64), ws.per_worker(number=0), service.outbox
+
+    @reminders.on_expire
+    def remind(timer):
+        sent.number += 1
+        outbox.send4(13, timer.word, 99, sent.address, timer.periods * 8)
+        outbox.send6(13, 0xFD07 << 48, 2, 99, sent.address, timer.periods * 8)
+        reminders.remove(timer.handle)
+
+    @service.udp(port=13, drops=["asked"])
+    def register(request, reply):
+        reminders.start(reminders.add(remind, request.source), 1_000_000)
+        return "asked"
+
     wire.start()
     yield wire
     report = wire.stop()
@@ -165,6 +179,16 @@ def test_an_answer_to_somebody_else(wire):
     (found,) = wire.talk(ask6(12, b"for him"))
     assert (found[IPv6].src, found[IPv6].dst, found[UDP].dport) == (HERE6, THERE6, 78)
     assert payloads([found]) == [b"for him"]
+
+
+def test_a_timer_sends(wire):
+    for number in (1, 2):
+        found = wire.talk(ask(13, b"later"), wanted=2)
+        assert payloads(found) == [number.to_bytes(8, "little")] * 2
+        four, six = sorted(found, key=lambda frame: IPv6 in frame)
+        assert (four[Ether].dst, four[IP].src, four[IP].dst) == (PEER, HERE, THERE)
+        assert (six[Ether].dst, six[IPv6].src, six[IPv6].dst) == (PEER, HERE6, THERE6)
+        assert {(frame[UDP].sport, frame[UDP].dport) for frame in found} == {(13, 99)}
 
 
 def test_plain_python(wire, caplog):

@@ -293,6 +293,7 @@ class Service:
     def start(self, workers: int = 1, **options: Any) -> Engine:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
         engine = Engine(self.build(), workers, **options)
+        self.outbox.lend([engine.pool.cache(index) for index in range(workers)], self.interface.address)
         own = 0 if self.port.kind == "tap" else self.port.mac  # a TAP's own address is that of the host beyond it
         mtu = min(self.port.mtu or _MTU, MTU_MAX)
         self.settings = dataclasses.replace(self.settings, mac=self._mac or own or _OWN_MAC, mtu=mtu)
