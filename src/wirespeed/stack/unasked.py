@@ -32,7 +32,7 @@ def _link(face: InterfaceView, frame: int, ethertype: int) -> int:
 def _fresh(cache: int, length: int) -> int:
     """A cell for a frame with so many bytes of payload behind the longest headers there are; 0: none, or too long."""
     size = 18 + _IPV6_BYTES + _UDP_BYTES + length
-    return chain_of(Cache(cache), size) if 0 <= length and size <= ROOM else 0
+    return chain_of(Cache(cache), size) if length >= 0 and size <= ROOM else 0
 
 
 @cold
