@@ -335,8 +335,11 @@ def test_an_interface_is_removed_and_returns(way: str) -> None:
             opened = len(os.listdir("/proc/self/fd"))
             maps = _ring_maps()
             for turn in range(3):
+                rings = list(ends.port._rings)
                 left.run("ip", "link", "del", "eth0")
                 _wait(ends, "gone", turn + 1)
+                for ring in rings:
+                    ring.count()  # as who was about to when the attendant closed it
                 assert not ends.port.link().up
                 assert ends.send(frame(b"into the void")) == 1
                 assert all(ends.receive(queue) == [] for queue in range(queues))

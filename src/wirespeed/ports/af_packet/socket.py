@@ -154,15 +154,20 @@ class Ring(_Mapped):
             _attach(self.socket, program)
 
     def count(self) -> None:
-        """Add what the kernel counted since this was last called.
+        """Add what the kernel counted since this was last called; nothing, once the interface went and the port's
+        attendant has closed the socket.
 
         Takes the socket's error along, too (the interface went down): poll would report it for ever.
         """
-        self.socket.getsockopt(_SOL_SOCKET, socket.SO_ERROR)
         size = 12 if self.shape.blocks else 8
-        seen, dropped, *freezes = struct.unpack(
-            f"={size // 4}I", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, size)
-        )
+        try:
+            self.socket.getsockopt(_SOL_SOCKET, socket.SO_ERROR)
+            counted = self.socket.getsockopt(_SOL_PACKET, _STATISTICS, size)
+        except OSError:
+            if self.socket.fileno() >= 0:
+                raise
+            return
+        seen, dropped, *freezes = struct.unpack(f"={size // 4}I", counted)
         self.seen += seen
         self.dropped += dropped
         self.freezes += sum(freezes)
