@@ -39,7 +39,7 @@ def command(
     size: Annotated[int, typer.Option(help="udp: bytes of a datagram.")] = 64,
     names: Annotated[Path | None, typer.Option(help="dns: file of names and types, as dnsperf has it.")] = None,
     zone: Annotated[Path | None, typer.Option(help="dns: ask for what is in this zone file instead.")] = None,
-    keys: Annotated[str, typer.Option(help="memcached: how many keys.")] = "10k",
+    keys: Annotated[str, typer.Option(help="memcached: how many keys; 65,536 requests draw from them.")] = "10k",
     ratio: Annotated[str, typer.Option(help="memcached: gets to sets.")] = "9:1",
     value: Annotated[int, typer.Option(help="memcached: bytes of a value.")] = 100,
     key: Annotated[int, typer.Option(help="memcached: bytes of a key.")] = 16,
