@@ -61,11 +61,12 @@ def furnish(
         record.nap_ms = _NAP_MS
 
 
-def connect(graph: Graph, memory: EngineMemory, queues: Queues, wakeups: list[int]) -> None:
+def connect(memory: EngineMemory, queues: Queues, wakeups: list[int]) -> None:
     """Join several workers by rings."""
-    spreads = [port.software.spreading.record.address for port in graph.sources]  # type: ignore[union-attr]
-    owners = [0] * len(graph.sources)
-    owners += [owner(queues, port) for port in graph.sinks]
+    plan = memory.plan
+    spreads = [port.software.spreading.record.address for port in plan.graph.sources]  # type: ignore[union-attr]
+    owners = [0] * (len(plan.graph.sources) + len(plan.choosing))
+    owners += [owner(queues, port) for port in plan.graph.sinks]
     memory.connect(spreads, owners, wakeups)
 
 

@@ -157,7 +157,7 @@ class Engine(Changing):
         self.queues, descriptors, waitable = assign_queues(graph, self.count)
         furnish(memory, self.pool, descriptors, wakeups, [self.spin if can else -1 for can in waitable])
         if self.count > 1:
-            connect(graph, memory, self.queues, wakeups)
+            connect(memory, self.queues, wakeups)
         for state in self.built.captured.states.values():
             if hasattr(type(state), "prepare"):
                 state.prepare(self.count)

@@ -5,7 +5,7 @@ is laid out. Then every worker leaves its loop for a moment (:meth:`wirespeed.en
 while none runs
 
 - counters of nodes that stay are carried over, and so is what a worker's record says of its progress;
-- packets between workers move to the rings of the new graph, those for a port that goes are freed and counted there;
+- packets between workers move to the rings of the new graph, those for a port or node that goes are freed and counted;
 - grace periods are answered in the new records.
 
 What arrives in that moment, less than a millisecond when the machine has a core for each worker, waits in the rings of
@@ -22,7 +22,8 @@ from wirespeed.errors import GraphError, PortError, WirespeedError
 from wirespeed.graph.build import Built, build
 from wirespeed.graph.graph import Graph
 from wirespeed.graph.layout import RCU_SLOT, Worker
-from wirespeed.graph.plan import make_plan
+from wirespeed.graph.node import Node
+from wirespeed.graph.plan import Plan, make_plan
 from wirespeed.jit import copy, kernel, load64, store64
 from wirespeed.mem.pool import BATCH
 from wirespeed.mem.region import Region
@@ -49,6 +50,12 @@ def _move(source, target, scratch):  # type: ignore[no-untyped-def]
         moved += got
         got = sc_dequeue(source, scratch, BATCH)
     return moved
+
+
+def _ways(plan: Plan) -> list[tuple[Any, bool]]:
+    """Where packets go from worker to worker: (the port or node, whether it is a sink)."""
+    graph = plan.graph
+    return [(place, False) for place in (*graph.sources, *plan.choosing)] + [(port, True) for port in graph.sinks]
 
 
 class Change:
@@ -141,7 +148,7 @@ class Change:
         queues, descriptors, waitable = assign_queues(self.graph, engine.count)
         furnish(memory, engine.pool, descriptors, engine.wakeups, [engine.spin if can else -1 for can in waitable])
         if engine.count > 1:
-            connect(self.graph, memory, queues, engine.wakeups)
+            connect(memory, queues, engine.wakeups)
         with engine.reading:  # before the workers stand still: they do not wait for who looks at the old graph
             engine.workers.exchange(built, lambda: self._swap(built, memory, queues))
 
@@ -183,23 +190,26 @@ class Change:
                     store64(target.counters + 8 * exit_.counter, count)
 
     def _move_packets(self, before: EngineMemory, after: EngineMemory, queues: Queues) -> None:
-        """Packets on their way between workers follow their port to its new channel."""
-        engine, workers = self.engine, self.engine.count
-        channels = {("rx", port): index for index, port in enumerate(self.graph.sources)}
-        channels |= {("tx", port): len(self.graph.sources) + index for index, port in enumerate(self.graph.sinks)}
-        ways: list[tuple[str, Any]] = [("rx", port) for port in self.before.sources]
-        ways += [("tx", port) for port in self.before.sinks]
+        """Packets on their way between workers follow their port, or the node that chose, to its new channel."""
+        engine, workers, old, new = self.engine, self.engine.count, before.plan, after.plan
         with Region(8 * BATCH, "wirespeed-move", huge=False) as scratch:
-            for index, way in enumerate(ways):
+            for place, sink in _ways(old):
+                stays = (place, sink) in _ways(new)
                 for worker in range(workers):
-                    ring = before.rings[index * workers + worker]
-                    if way in channels:
-                        taker = worker if way[0] == "rx" else owner(queues, way[1])
-                        _move(ring, after.rings[channels[way] * workers + taker], scratch.address)
+                    ring = before.rings[old.channel(place, sink) * workers + worker]
+                    if stays:
+                        taker = owner(queues, place) if sink else worker
+                        _move(ring, after.rings[new.channel(place, sink) * workers + taker], scratch.address)
                         continue
-                    addresses = way[1].rx if way[0] == "rx" else way[1].tx
-                    Queue(addresses[0]).dropped += RingView(ring).count
+                    Queue(self._queue_of(place, sink)).dropped += RingView(ring).count
                     engine.pool.release_ring(ring)
+
+    def _queue_of(self, place: Any, sink: bool) -> int:
+        """Where packets are counted that nobody takes any more; those of a node at a source that goes, or the first."""
+        if isinstance(place, Node):
+            going = [port for port in self.leaving if port.rx]
+            return int((going or self.graph.sources)[0].rx[0])
+        return int((place.tx if sink else place.rx)[0])
 
     def _take_leave(self) -> None:
         """What ports that go have done is kept; one may have been here before."""

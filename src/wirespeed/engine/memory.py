@@ -69,7 +69,7 @@ class EngineMemory(Shared):
             _round(8 * polled),
             _round(handoff_bytes(workers)),
         ]
-        channels = len(plan.graph.sources) + len(plan.graph.sinks) if workers > 1 else 0
+        channels = plan.channels
         each = _round(sum(sizes), 4096)
         tables = _round(8 * channels * (workers + 2) + 24 * workers, 4096)
         slots = ring_size(workers, plan.burst)

@@ -76,6 +76,8 @@ def _blame(plan: Plan, emitted: Emitted, failure: CompileFailure) -> NodeError:
         suspects.append(
             (node.name, node.function, number_doors(node)[0], node.around.takes if node.around else (Packet,))
         )
+        beside = [each for each in (node.prefetch, node.worker) if each is not None]
+        suspects += [(each.__name__, each, plain(each, each.__name__), (Packet,)) for each in beside]
     suspects += [(f.__name__, f, plain(f, f.__name__), (Timer,)) for each in timers for f in each.callbacks]
     for name, function, source, subjects in suspects:
         reason, file, line = _try_alone(name, function, source, subjects)

@@ -1,5 +1,6 @@
 """What the parts of a generated module share: the nodes' text, their names in it, and the lines written so far."""
 
+from collections.abc import Callable
 from typing import Any
 
 from wirespeed.errors import GraphError
@@ -45,6 +46,7 @@ class Draft:
     Attributes:
         names: the function that each node became.
         prefetches: the function that a node's prefetch half became, where it is used.
+        choices: the function that says which worker runs a node, where nodes choose.
         used: the doors that each node can leave by.
         alone: there is one worker; nothing is handed over.
         profile: the loop measures each place.
@@ -59,6 +61,7 @@ class Draft:
         self.write = Writer()
         self.names: dict[Node, str] = {}
         self.prefetches: dict[Node, str] = {}
+        self.choices: dict[Node, str] = {}
         self.used: dict[Node, set[str]] = {}
         self.alone = plan.workers == 1
         self.profile = plan.shape == PROFILE
@@ -82,12 +85,15 @@ class Draft:
                 rename(plain(outer, node.name), outer, node.name, name, self.captured)
             self.names[node], self.used[node] = name, used
             if prefers_prefetch(node) and node.prefetch is not None:
-                self.prefetches[node] = f"{name}_prefetch"
-                source = plain(node.prefetch, node.name)
-                rename(source, node.prefetch, node.name, f"{name}_prefetch", self.captured)
+                self.prefetches[node] = self.read_beside(node, node.prefetch, f"{name}_prefetch")
+            if node in self.plan.choosing and node.worker is not None:
+                self.choices[node] = self.read_beside(node, node.worker, f"{name}_worker")
         self.read_callbacks()
         touched = set().union(*self.captured.touches.values())
         self.marks = "mark" in touched
+        if self.marks and self.choices:
+            names = ", ".join(node.name for node in self.choices)
+            raise GraphError(f"pkt.mark does not go to another worker, and {names} may: keep it in a table instead")
         for port in self.plan.graph.sources:
             self.asked |= port.asks
         for name, offloads in _WRITTEN.items():
@@ -96,6 +102,11 @@ class Draft:
         self.plan.asks_port = "port" in touched
         for state in self.captured.states:
             self.plan.bind(state)
+
+    def read_beside(self, node: Node, function: Callable[..., Any], name: str) -> str:
+        """Read a function of the packet that belongs to a node; its name."""
+        rename(plain(function, node.name), function, node.name, name, self.captured)
+        return name
 
     def read_callbacks(self) -> None:
         """Read what is called when timers expire: of those the graph drives, nodes hold, and callbacks hold."""

@@ -22,7 +22,7 @@ from wirespeed.jit.generated import digest_of
 from wirespeed.wire.parse import PARSERS
 
 _IMPORTS = """\
-from wirespeed.graph.handoff import gather, hand_over, room, spread
+from wirespeed.graph.handoff import begin_lines, choose, gather, hand_over, room, send_lines, set_aside, spread
 from wirespeed.graph.layout import DRAIN, EXIT, RCU_SLOT, RUN, Worker
 from wirespeed.graph.support import begin, block, lose, mark, tired
 from wirespeed.jit import cold, cycles, fill, inline, kernel, load64, load_relaxed, store64

@@ -71,23 +71,51 @@ class ProcessPart:
         parse = PARSERS[0 if entry.parses else draft.level(functions)].__name__
         write()
         write(f"# {' + '.join(node.name for node in members)}")
-        if entry in draft.prefetches and any(plan.graph.edges[port, DEFAULT] is entry for port in plan.graph.sources):
+        from_ports = entry in draft.prefetches and entry not in draft.choices
+        if from_ports and any(plan.graph.edges[port, DEFAULT] is entry for port in plan.graph.sources):
             level = PARSERS[draft.level([draft.prefetches[entry]])].__name__
             self.loop(vector, level)
             write(draft.call(draft.prefetches[entry]))
             write.depth -= 1
         if draft.profile:
             write("begin(work)")
+        if entry in draft.choices:
+            self.choose(entry)
         self.loop(vector, parse)
         self.tree(entry)
         write.depth -= 1
         if draft.profile:
             write(f"mark(work, {draft.slot(entry)}, c{vector})")
 
-    def loop(self, vector: int, parse: str) -> None:
+    def choose(self, entry: Node) -> None:
+        """Keep what this worker is to run ``entry`` on, give others theirs. What came from them has been through it."""
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        vector = plan.vector(entry)
+        write(f"if leads_to != {vector} or port != -2:")
+        write.depth += 1
+        write(f"before{vector} = c{vector}")
+        write(f"c{vector} = 0")
+        write("begin_lines(work)")
+        self.loop(vector, PARSERS[draft.level([draft.choices[entry]])].__name__, f"before{vector}")
+        write(f"chosen = choose(work, {draft.call(draft.choices[entry])})")
+        write("if chosen == worker.index:")
+        write(f"    store64(v{vector} + (c{vector} << 3), pkt.desc)")
+        write(f"    c{vector} += 1")
+        write("else:")
+        write("    set_aside(work, chosen, pkt.desc, port)")
+        write.depth -= 1
+        write(f"send_lines(work, {plan.channel(entry)})")
+        write.depth -= 1
+        if entry in draft.prefetches:
+            self.loop(vector, PARSERS[draft.level([draft.prefetches[entry]])].__name__)
+            write(draft.call(draft.prefetches[entry]))
+            write.depth -= 1
+
+    def loop(self, vector: int, parse: str, count: str = "") -> None:
         draft = self.draft
         write = draft.write
-        write(f"for i in range(c{vector}):")
+        write(f"for i in range({count or f'c{vector}'}):")
         write.depth += 1
         write(f"pkt.desc = load64(v{vector} + (i << 3))")
         if not draft.alone:
@@ -133,7 +161,7 @@ class ProcessPart:
         if draft.marks and isinstance(target, Node):
             write(f"store64(v{vector} + {MARKS} + (c{vector} << 3), pkt.mark)")
         write(f"c{vector} += 1")
-        if target in draft.prefetches:
+        if target in draft.prefetches and target not in draft.choices:
             write(draft.call(draft.prefetches[target]))
 
     def send(self, port: Port) -> None:
@@ -151,7 +179,7 @@ class ProcessPart:
         write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
         if not draft.alone:
             write("if queue == 0:")
-            write(f"    hand_over(work, {len(plan.graph.sources) + index}, v{vector}, c{vector})")
+            write(f"    hand_over(work, {plan.channel(port, sink=True)}, v{vector}, c{vector})")
             write("else:")
             write.depth += 1
         for line in draft.sending(index, port, "cache.address", f"v{vector}", f"c{vector}"):

@@ -12,7 +12,7 @@ turn of eight.
 from wirespeed.graph.draft import Draft
 from wirespeed.graph.emit_timers import TimersPart
 from wirespeed.graph.layout import MARKS, VECTOR_STRIDE, binding
-from wirespeed.graph.node import DEFAULT
+from wirespeed.graph.node import DEFAULT, Node
 from wirespeed.ports.port import Port
 
 _SELDOM = 8  # turns of a busy worker from one look at a source that seldom has something to the next, a power of two
@@ -105,31 +105,40 @@ class RunPart:
         draft = self.draft
         write, plan = draft.write, draft.plan
         scratch = plan.vectors - 1
-        for index, port in enumerate(plan.graph.sources):
-            target = plan.vector(plan.graph.edges[port, DEFAULT])
-            write(f"# from other workers: {draft.place(port)}")
-            write(f"if room(work, {len(plan.graph.sources)}, {plan.burst}):")
-            write.depth += 1
-            write(f"count = gather(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
-            write("if count > 0:")
-            write.depth += 1
-            write("moved += count")
-            self.unmark(port)
-            write(f"process(work, {target}, count, -1)")
-            write.depth -= 2
+        for port in plan.graph.sources:
+            self.take(port, plan.graph.edges[port, DEFAULT], port, -1)
+        for node in plan.choosing:
+            self.take(node, node, None, -2)
         for index, port in enumerate(plan.graph.sinks):
             write(f"# for this worker to send: {draft.place(port)}")
             write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
             write("if queue != 0:")
             write.depth += 1
             vector = f"worker.vectors + {scratch * VECTOR_STRIDE}"
-            write(f"count = gather(work, {len(plan.graph.sources) + index}, {vector}, {plan.burst})")
+            write(f"count = gather(work, {plan.channel(port, sink=True)}, {vector}, {plan.burst})")
             write("if count > 0:")
             write.depth += 1
             write("moved += count")
             for line in draft.sending(index, port, "cache", vector, "count"):
                 write(line)
             write.depth -= 2
+
+    def take(self, place: Port | Node, entry: Node, unmarked: Port | None, port: int) -> None:
+        """A burst that others have for this worker, by the channel of ``place``."""
+        draft = self.draft
+        write, plan = draft.write, draft.plan
+        target = plan.vector(entry)
+        write(f"# from other workers: {draft.place(place)}")
+        write(f"if room(work, {plan.channel(place) + 1 if unmarked is None else len(plan.graph.sources)}, {plan.burst}):")
+        write.depth += 1
+        write(f"count = gather(work, {plan.channel(place)}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
+        write("if count > 0:")
+        write.depth += 1
+        write("moved += count")
+        if unmarked is not None:
+            self.unmark(unmarked)
+        write(f"process(work, {target}, count, {port})")
+        write.depth -= 2
 
     def flush(self) -> None:
         """Sinks that keep packets until their time comes; while one does, the worker neither sleeps nor ends."""

@@ -1,9 +1,10 @@
-"""Packets that change workers: spreading flows, and sending by a port that another worker owns.
+"""Packets that change workers: spreading flows, nodes that choose their worker, and sending by another's port.
 
 Every pair (channel, worker) has one ring: many producers, that worker the only consumer. Channels are the
-graph's sources (packets on their way in, spread by flow) and then its sinks (packets for the worker that owns
-the port). Nothing is lost between workers: a worker takes a burst only while every ring has room for what it might
-put there (:func:`room`), so a slow worker holds back the input instead.
+graph's sources (packets on their way in, spread by flow), then its nodes that choose (:attr:`wirespeed.node`'s
+``worker``), in the order packets pass them, and then its sinks (packets for the worker that owns the port). Nothing is
+lost between workers: a worker takes a burst only while every ring has room for what it might put there (:func:`room`),
+so a slow worker holds back the input instead.
 
 A worker's record::
 
@@ -30,6 +31,8 @@ def ring_size(workers: int, burst: int) -> int:
 
 
 _SCRATCH = 64
+_FILLED = (MAX_BURST - 1) * 8  # in a line of the scratch: how many descriptors are in it
+_POSITIVE = (1 << 63) - 1
 _ASLEEP: int = Worker.asleep.offset
 
 
@@ -39,7 +42,7 @@ class Handoff(View):
     workers = le64(0)
     rings = le64(16, "ring addresses: channel * workers + worker")
     channels = le64(24)
-    owners = le64(32, "for each channel that is a sink, the worker that owns the port")
+    owners = le64(32, "for each channel, the worker that owns the port, where it is a sink")
     wakeups = le64(40, "for each worker: its record, its eventfd, a word of 1")
     spreads = le64(48, "for each source, the address of its SpreadView")
     keep_port = le64(56, "1 if nodes ask for pkt.port: it then travels in the header line")
@@ -69,8 +72,9 @@ def _wake(record, worker):  # type: ignore[no-untyped-def]
 def room(work, first, burst):  # type: ignore[no-untyped-def]
     """Whether this worker may process a burst: each ring of the channels from ``first`` on takes one of every worker.
 
-    Asked before each burst: with ``first`` 0 before one is received, which may be spread; with the first sink's
-    channel before one comes from another worker. Rings of sinks wait for nobody, so nobody waits in a circle.
+    Asked before each burst: with ``first`` 0 before one is received, which may be spread; with the channel behind its
+    own before one comes from another worker. A packet only ever goes to a later channel, and rings of sinks wait for
+    nobody, so nobody waits in a circle.
     """
     record = Handoff(Worker(work).handoff)
     least = burst * record.workers
@@ -94,8 +98,7 @@ def spread(work, source, vector, count, port):  # type: ignore[no-untyped-def]
     pkt.cells = Cache(worker.cache).cells
     pkt.port = port
     kept = 0
-    for target in range(workers):
-        store64(worker.handoff + _SCRATCH + target * MAX_BURST * 8 + (MAX_BURST - 1) * 8, 0)
+    begin_lines(work)
     for i in range(count):
         pkt.desc = load64(vector + (i << 3))
         parse_transport(pkt)
@@ -104,19 +107,48 @@ def spread(work, source, vector, count, port):  # type: ignore[no-untyped-def]
             store64(vector + (kept << 3), pkt.desc)
             kept += 1
         else:
-            line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
-            filled = load64(line + (MAX_BURST - 1) * 8)
-            if record.keep_port:
-                pkt.desc = _with_port(pkt.cells, pkt.desc, port)
-            store64(line + (filled << 3), pkt.desc)
-            store64(line + (MAX_BURST - 1) * 8, filled + 1)
-    for target in range(workers):
-        line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
-        filled = load64(line + (MAX_BURST - 1) * 8)
-        if filled > 0:
-            mp_enqueue(_ring(record, source, target), line, filled)
-            _wake(record, target)
+            set_aside(work, target, pkt.desc, port)
+    send_lines(work, source)
     return kept
+
+
+@inline
+def choose(work, number):  # type: ignore[no-untyped-def]
+    """The worker of this number, whatever its sign: packets of one number meet."""
+    return (number & _POSITIVE) % Handoff(Worker(work).handoff).workers
+
+
+@inline
+def begin_lines(work):  # type: ignore[no-untyped-def]
+    """Nothing is set aside yet."""
+    worker = Worker(work)
+    for target in range(Handoff(worker.handoff).workers):
+        store64(worker.handoff + _SCRATCH + target * MAX_BURST * 8 + _FILLED, 0)
+
+
+@cold
+def set_aside(work, target, desc, port):  # type: ignore[no-untyped-def]
+    """Keep a packet for another worker until the burst is through; a negative port says that the header line has it."""
+    worker = Worker(work)
+    line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
+    filled = load64(line + _FILLED)
+    if Handoff(worker.handoff).keep_port and port >= 0:
+        desc = _with_port(Cache(worker.cache).cells, desc, port)
+    store64(line + (filled << 3), desc)
+    store64(line + _FILLED, filled + 1)
+
+
+@cold
+def send_lines(work, channel):  # type: ignore[no-untyped-def]
+    """Give what was set aside to whom it is for."""
+    worker = Worker(work)
+    record = Handoff(worker.handoff)
+    for target in range(record.workers):
+        line = worker.handoff + _SCRATCH + target * MAX_BURST * 8
+        filled = load64(line + _FILLED)
+        if filled > 0:
+            mp_enqueue(_ring(record, channel, target), line, filled)
+            _wake(record, target)
 
 
 @inline

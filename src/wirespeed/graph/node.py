@@ -53,6 +53,7 @@ class Node(Joinable):
         outputs, drops: names of doors, as declared.
         prefetch: a function of the packet that asks for the memory ``function`` will read, or None.
         parses: it finds the headers itself, for all nodes behind it that no other way leads to.
+        worker: None, or a function of the packet that says, by a number, which worker runs the node on it.
         around: None, or what makes ``function`` one of something else than a packet (:class:`Around`).
     """
 
@@ -65,6 +66,7 @@ class Node(Joinable):
         name: str = "",
         around: "Around | None" = None,
         parses: bool = False,
+        worker: Callable[..., Any] | None = None,
     ) -> None:
         self.function = function
         self.outputs = tuple(outputs)
@@ -72,6 +74,7 @@ class Node(Joinable):
         self.prefetch = prefetch
         self.around = around
         self.parses = parses
+        self.worker = worker
         self.name = name or function.__name__
         self.__doc__ = inspect.getdoc(function) or ""
         self.__name__ = self.name
@@ -104,7 +107,9 @@ class Node(Joinable):
 
     def named(self, name: str) -> "Node":
         """The same node once more, under another name: each counts for itself and is joined for itself."""
-        return Node(self.function, self.outputs, self.drops, self.prefetch, name, self.around, self.parses)
+        return Node(
+            self.function, self.outputs, self.drops, self.prefetch, name, self.around, self.parses, self.worker
+        )  # fmt: skip
 
     def __getitem__(self, door: str) -> Chain:
         """``node["dns"] >> port``: the chain that starts at this door."""
@@ -146,6 +151,7 @@ def node(
     drops: Sequence[str] = (),
     prefetch: Callable[..., Any] | None = None,
     name: str = "",
+    worker: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Node]: ...
 
 
@@ -156,6 +162,7 @@ def node(
     drops: Sequence[str] = (),
     prefetch: Callable[..., Any] | None = None,
     name: str = "",
+    worker: Callable[..., Any] | None = None,
 ) -> Node | Callable[[Callable[..., Any]], Node]:
     """Declare a node.
 
@@ -165,11 +172,14 @@ def node(
         prefetch: ``prefetch(pkt)`` is run over the whole burst before the node itself, where the tables the
             node reads are too large for the cache.
         name: instead of the function's name.
+        worker: ``worker(pkt)`` gives a number, and packets of the same number are dealt with by the same worker,
+            whichever received them (it is the number modulo the workers): what the node keeps by that number then
+            needs no locks, and stays in one core's cache. ``pkt.mark`` does not go with a packet to another worker.
     """
     if function is not None:
         return Node(function)
 
     def declare(function: Callable[..., Any]) -> Node:
-        return Node(function, outputs, drops, prefetch, name)
+        return Node(function, outputs, drops, prefetch, name, worker=worker)
 
     return declare

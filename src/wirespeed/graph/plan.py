@@ -1,8 +1,8 @@
 """The plan: which nodes share a loop, and where everything is counted and found.
 
 A *region* is a node and the nodes fused behind it: one pass over one vector of packets. A region starts where
-a source leads, where several doors lead to the same node, and before a node with a ``prefetch`` half, so that
-all its memory is on its way before the first lookup. In the ``split`` and ``profile`` shapes every node is a
+a source leads, where several doors lead to the same node, before a node with a ``prefetch`` half, so that
+all its memory is on its way before the first lookup, and before one that chooses its worker. In the ``split`` and ``profile`` shapes every node is a
 region of its own. All shapes give the same packets.
 """
 
@@ -50,6 +50,23 @@ class Plan:
         if isinstance(place, Port):
             return len(self.entries) + self.graph.sinks.index(place)
         return self.entries.index(place)
+
+    @property
+    def choosing(self) -> list[Node]:
+        """Nodes that choose their worker, where there are several, in the order packets pass them."""
+        return [node for node in self.order if node.worker is not None and self.workers > 1]
+
+    def channel(self, place: Any, sink: bool = False) -> int:
+        """Index of the rings that lead to a place from other workers: sources, nodes that choose, sinks."""
+        sources, choosing = self.graph.sources, self.choosing
+        if isinstance(place, Node):
+            return len(sources) + choosing.index(place)
+        return len(sources) + len(choosing) + self.graph.sinks.index(place) if sink else sources.index(place)
+
+    @property
+    def channels(self) -> int:
+        """How many of those there are."""
+        return len(self.graph.sources) + len(self.choosing) + len(self.graph.sinks) if self.workers > 1 else 0
 
     @property
     def vectors(self) -> int:
@@ -108,7 +125,7 @@ def make_plan(graph: Graph, shape: str = FUSED, workers: int = 1, burst: int = 3
         if isinstance(target, Node):
             leads[target] = leads.get(target, 0) + (2 if isinstance(source, Port) else 1)
     for node in plan.order:
-        if shape != FUSED or leads[node] > 1 or prefers_prefetch(node):
+        if shape != FUSED or leads[node] > 1 or prefers_prefetch(node) or node in plan.choosing:
             plan.entries.append(node)
         exits = []
         for door in doors(node):
