@@ -12,6 +12,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 
 import wirespeed as ws
 
@@ -114,6 +115,18 @@ def wire():
     async def forward(request, reply):
         reply.write(await wire.ask.request(request.payload, (ELSEWHERE, 53), timeout_s=0.05, retries=1))
 
+    @service.udp(port=14, amplification=3)
+    def longer(request, reply):
+        reply.keep(request.length)
+        while reply.length < 7:
+            reply.u8(46)
+
+    @service.udp(port=15, compiled=False, amplification=3)
+    def longer_plain(request, reply):
+        reply.write(request.payload)
+        reply.send()
+        reply.write(b"." * (7 - request.length))
+
     reminders, sent, outbox = ws.Timers(64), ws.per_worker(number=0), service.outbox
 
     @reminders.on_expire
@@ -197,6 +210,18 @@ def test_plain_python(wire, caplog):
     many = [ask(9, b"%d" % number, sport=1000 + number) for number in range(300)]
     assert payloads(wire.talk(*many)) == [f"{THERE} {1000 + n} {HERE} 9 {n}".encode() for n in range(300)]
     assert sorted(payloads(wire.talk(ask(9, b"parts"), wanted=2))) == [f"{THERE} 4000 {HERE} 9 PARTS".encode(), b"one"]
+
+
+@pytest.mark.parametrize("port", [14, 15])
+def test_a_limit_of_amplification(wire, port):
+    """Seven bytes are too much for two, and not for three."""
+    found = wire.talk(ask(port, b"ab"), ask(port, b"abc"), wanted=1 if port == 14 else 2)
+    assert b"".join(sorted((each[Raw].load for each in found), reverse=True)) == b"abc...."
+    if port == 14:
+        assert wire.service.engine.report().drops["longer: amplified"] == 1
+    else:
+        (plain,) = [each for each in wire.service.plain if "longer_plain" in each.spec]
+        assert plain.dropped == {"amplified": 1}
 
 
 def test_plain_python_that_fails_goes_on(wire, caplog):

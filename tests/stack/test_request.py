@@ -9,6 +9,8 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
 import wirespeed as ws
+from wirespeed.graph.trace import laid_out
+from wirespeed.stack.desk import Desk
 from wirespeed.stack.interface import Interface, Settings
 from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.udp import udp_handler
@@ -42,9 +44,9 @@ def echo(request, reply):
     reply.write(request.payload)
 
 
-def answered(face, function, packet, drops=()):
+def answered(face, function, packet, drops=(), **options):
     """The frame that the handler made of a packet; the name of the door if it made none."""
-    found = udp_handler(function, face, Outbox(), drops).trace(packet)
+    found = udp_handler(function, face, Outbox(), drops, **options).trace(packet)
     return found.door or Ether(found.data)
 
 
@@ -182,3 +184,51 @@ def test_padding_is_not_payload(face):
     reply = answered(face, echo, request)
     assert len(reply) == 14 + 20 + 8 + 2
     assert sound(reply)
+
+
+@pytest.mark.parametrize("make", [four, six])
+@pytest.mark.parametrize(("length", "door"), [(0, ""), (6, ""), (7, "amplified")])
+def test_no_answer_is_longer_than_the_limit(face, make, length, door):
+    def answer(request, reply):
+        reply.start  # noqa: B018
+        reply.length = length
+
+    found = answered(face, answer, make(b"ab"), amplification=3)
+    assert found == door or (door == "" and len(found[UDP].payload) == length)
+
+
+def test_all_datagrams_together_are_within_the_limit(face):
+    """The second is beyond it; after that not even a shorter one is sent."""
+    sent = []
+
+    def answer(request, reply):
+        for size in (4, 3, 1):
+            reply.keep(min(size, 2))
+            reply.keep(size - min(size, 2))
+            sent.append((reply.send(), reply.allowed))
+        reply.u8(0)
+
+    assert answered(face, answer, four(b"ab"), amplification=3) == "amplified"
+    assert [allowed for _, allowed in sent] == [2, -1, -1]
+
+
+def test_no_limit_for_whom_a_cookie_has_shown(face):
+    def answer(request, reply):
+        if request.payload.u8(0) == 7:
+            reply.verified()
+        while reply.length < 100:
+            reply.u8(1)
+
+    assert answered(face, answer, four(b"\x00"), amplification=3) == "amplified"
+    assert len(answered(face, answer, four(b"\x07"), amplification=3)[UDP].payload) == 100
+
+
+def test_a_request_chooses_its_worker(face):
+    def first_byte(request):
+        return request.payload.u8(0) if request.length > 0 else -1
+
+    for desk in (None, Desk()):
+        node = udp_handler(echo, face, Outbox(), desk=desk, worker=first_byte)
+        for payload, number in ((b"\x05a", 5), (b"", -1)):
+            with laid_out(four(payload)) as pkt:
+                assert node.worker(pkt) == number

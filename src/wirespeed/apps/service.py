@@ -85,6 +85,8 @@ class _Handler:
     compiled: bool
     prefetch: Callable[..., Any] | None
     long: bool
+    worker: Callable[..., Any] | None
+    amplification: int
 
 
 class Service:
@@ -173,6 +175,8 @@ class Service:
         compiled: bool = True,
         prefetch: Callable[..., Any] | None = None,
         long: bool = False,
+        worker: Callable[..., Any] | None = None,
+        amplification: int | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer datagrams to ``port`` with the function below, ``function(request, reply)``.
 
@@ -184,20 +188,34 @@ class Service:
             prefetch: ``prefetch(pkt)``, which runs over a burst first and asks for the memory that the function will
                 read, where a table that it uses outgrows the cache; see :func:`wirespeed.node`.
             long: answers may be longer than 1472 bytes, whatever the request's length; every request is copied then.
+            worker: ``worker(request)``, compiled, gives a number: requests of the same number are answered by the same
+                worker, whichever received them; a key's hash, so that what is kept by key has one owner.
+            amplification: answers are together at most so many times as long as their request's payload, unless the
+                handler calls ``reply.verified()``; None: there is no such limit. What is beyond it is not sent, and
+                counted as ``amplified``.
 
         Raises:
-            ServiceError: the port is out of range, or taken.
+            ServiceError: the port is out of range, or taken; what is asked for cannot be.
         """
         if not 1 <= port <= 65535:
             raise ServiceError(f"UDP port {port} must be 1 to 65535")
         taken = next((each for each in self._handlers if each.port == port), None)
         if taken is not None:
             raise ServiceError(f"UDP port {port} is taken by {taken.function.__name__}: choose another")
+        if amplification is not None and amplification < 1:
+            raise ServiceError(f"amplification={amplification} must be 1 or more, or None for no limit")
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             asynchronous = inspect.iscoroutinefunction(function)
             compiles = compiled and not asynchronous
-            self._handlers.append(_Handler(function, port, tuple(drops), compiles, prefetch, long))
+            if worker is not None and not compiles:
+                raise ServiceError(
+                    f"{function.__name__} runs in the control thread, and worker= chooses among workers: "
+                    "let it be compiled, or leave worker= out"
+                )
+            self._handlers.append(
+                _Handler(function, port, tuple(drops), compiles, prefetch, long, worker, amplification or 0)
+            )
             self._coroutines |= asynchronous
             return function
 
@@ -281,11 +299,11 @@ class Service:
         if handler.compiled:
             make = partial(
                 udp_handler, handler.function, self.interface, self.outbox, handler.drops, prefetch=handler.prefetch,
-                long=handler.long,
+                long=handler.long, amplification=handler.amplification, worker=handler.worker,
             )  # fmt: skip
             usual = make(desk=self._desk if handler.long else None)
             return usual, make(name=f"{usual.name}_unusual", desk=self._desk)
-        plain = PlainPort(handler.function, self.interface, handler.drops)
+        plain = PlainPort(handler.function, self.interface, handler.drops, amplification=handler.amplification)
         plain.later, plain.spawn = self._answer_later, self._spawn
         self.plain.append(plain)
         return plain, plain

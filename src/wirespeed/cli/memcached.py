@@ -22,6 +22,9 @@ def command(
     gateway: Annotated[list[str] | None, typer.Option(help="Where packets beyond those prefixes go.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 11211,
     answer_max: Annotated[int, typer.Option(help="Bytes of the longest answer; more is refused.")] = 65536,
+    amplification: Annotated[
+        int | None, typer.Option(min=1, help="Answers are at most so many times as long as requests; not limited.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Cores that answer.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop by itself after so long.")] = None,
     idle: Annotated[str, typer.Option(help="Without packets: latency (never sleep), balanced, power.")] = "balanced",
@@ -38,7 +41,7 @@ def command(
     size = memory_bytes(memory)
     service = Service(spec, address, gateway=gateway or ())
     with MemcachedServer(size, shards=shards_for(workers, size), answer_max=answer_max) as server:
-        answer_memcached(service, server, port)
+        answer_memcached(service, server, port, amplification)
         ready = f"storing: {bytes_text(server.memory_bytes)} at {hosts(address)}, port {port} ({server.pages} pages)"
         report = answer(service, console, ready, workers, seconds, idle=idle)
         facts = {"memcached": dataclasses.asdict(server.stats())}

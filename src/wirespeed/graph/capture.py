@@ -177,8 +177,7 @@ class _Rename(ast.NodeTransformer):
             return ast.Name(name, ast.Load())
         if isinstance(value, type) and issubclass(value, (View, Local)):
             return self._object(value, wish)
-        own = getattr(value, "__module__", "").partition(".")[0] == "wirespeed"
-        if callable(value) and own and not captured.has_function(value):
+        if callable(value) and _is_ours(value) and not captured.has_function(value):
             self.touches |= _touched_by([value])
             return self._object(value, wish)
         if isinstance(python_function(value), FunctionType):
@@ -204,6 +203,12 @@ class _Rename(ast.NodeTransformer):
             # In front, where neither defaults nor keywords come between.
             tree.args[:0] = [ast.Name(state, ast.Load()) for state in self.captured.needs[tree.func.id]]
         return tree
+
+
+def _is_ours(value: Any) -> bool:
+    """Whether it is wirespeed's, and compiles by itself. A function made inside another may hold state, as a user's."""
+    made_inside = isinstance(value, FunctionType) and "<locals>" in value.__qualname__
+    return getattr(value, "__module__", "").partition(".")[0] == "wirespeed" and not made_inside
 
 
 def _touched_by(functions: Iterable[Any], seen: set[int] | None = None) -> set[str]:

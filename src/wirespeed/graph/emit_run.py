@@ -129,7 +129,9 @@ class RunPart:
         write, plan = draft.write, draft.plan
         target = plan.vector(entry)
         write(f"# from other workers: {draft.place(place)}")
-        write(f"if room(work, {plan.channel(place) + 1 if unmarked is None else len(plan.graph.sources)}, {plan.burst}):")
+        write(
+            f"if room(work, {plan.channel(place) + 1 if unmarked is None else len(plan.graph.sources)}, {plan.burst}):"
+        )
         write.depth += 1
         write(f"count = gather(work, {plan.channel(place)}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
         write("if count > 0:")

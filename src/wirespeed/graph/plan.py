@@ -2,8 +2,8 @@
 
 A *region* is a node and the nodes fused behind it: one pass over one vector of packets. A region starts where
 a source leads, where several doors lead to the same node, before a node with a ``prefetch`` half, so that
-all its memory is on its way before the first lookup, and before one that chooses its worker. In the ``split`` and ``profile`` shapes every node is a
-region of its own. All shapes give the same packets.
+all its memory is on its way before the first lookup, and before one that chooses its worker. In the ``split`` and
+``profile`` shapes every node is a region of its own. All shapes give the same packets.
 """
 
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@ The node's own function runs in the interpreter on a real packet in a real cell,
 what it called by name runs interpreted too.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +63,12 @@ class Trace:
         return "\n".join(lines)
 
 
-def trace(node: Node, packet: Any, port: int = 0) -> Trace:
-    """Run ``node`` interpreted on ``packet`` (bytes, or anything ``bytes()`` takes, such as a scapy packet).
+@contextmanager
+def laid_out(packet: Any, port: int = 0) -> Iterator[Packet]:
+    """A packet in a cell of its own, as nodes see it, for code that runs interpreted.
 
     Raises:
-        NodeError: the packet does not fit a cell, or the node returned no door of its own.
+        NodeError: it does not fit a cell.
     """
     data = bytes(packet)
     if len(data) > ROOM:
@@ -76,6 +79,17 @@ def trace(node: Node, packet: Any, port: int = 0) -> Trace:
         pkt.cells, pkt.cache, pkt.port, pkt.mark = memory.address, 0, port, 0
         pkt.desc = describe(0, HEADROOM, len(data))
         parse_transport(pkt)
+        yield pkt
+
+
+def trace(node: Node, packet: Any, port: int = 0) -> Trace:
+    """Run ``node`` interpreted on ``packet`` (bytes, or anything ``bytes()`` takes, such as a scapy packet).
+
+    Raises:
+        NodeError: the packet does not fit a cell, or the node returned no door of its own.
+    """
+    with laid_out(packet, port) as pkt:
+        before = read_bytes(address_of(pkt.cells, pkt.desc), length_of(pkt.desc))
         fields.touched = []
         try:
             returned = node(pkt)
@@ -88,4 +102,4 @@ def trace(node: Node, packet: Any, port: int = 0) -> Trace:
                             f"{nearest(str(door), known)}")  # fmt: skip
         after = read_bytes(address_of(pkt.cells, pkt.desc), length_of(pkt.desc))
     seen = dict.fromkeys(Touch(*touch) for touch in touched)
-    return Trace(node.name, door, door in node.drops, after, data, tuple(seen))
+    return Trace(node.name, door, door in node.drops, after, before, tuple(seen))

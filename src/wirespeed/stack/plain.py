@@ -17,6 +17,7 @@ import ctypes
 import inspect
 import ipaddress
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -35,6 +36,7 @@ from wirespeed.ports.host.port import Host, HostOptions
 from wirespeed.stack import plain_path
 from wirespeed.stack.interface import Address, Interface
 from wirespeed.stack.reply import LONGEST_REPLY
+from wirespeed.stack.udp import AMPLIFIED
 
 Later = Callable[["PlainRequest", bytes], object]
 """Sends a datagram back to whom a request came from, some time after it."""
@@ -99,13 +101,23 @@ class PlainRequest:
 
 
 class PlainReply:
-    """The answer to a request: nothing is sent if nothing is written."""
+    """The answer to a request: nothing is sent if nothing is written, or ``allowed`` bytes are exceeded."""
 
-    __slots__ = ("data", "sent")
+    __slots__ = ("allowed", "data", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: float = math.inf) -> None:
         self.data: bytes | None = None
         self.sent: tuple[bytes, ...] = ()
+        self.allowed = allowed
+
+    def verified(self) -> None:
+        """Who asked is who it says it is, a cookie has shown: there is no limit of amplification for it."""
+        self.allowed = math.inf
+
+    @property
+    def amplifies(self) -> bool:
+        """Whether all of it together is beyond the limit of amplification."""
+        return sum(map(len, self.sent)) + len(self.data or b"") > self.allowed
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append.
@@ -133,20 +145,29 @@ class PlainPort(Host):
         function: ``function(request, reply)``, or a coroutine function, which then runs as a task.
         interface: whose address answers what was sent to a group.
         drops: names the function may return, to say that it drops the request.
+        amplification: all answers to a request are together at most so many times as long; 0: no limit.
 
     Attributes:
         later: sends a datagram to whom a request came from; to be set before the first request.
         spawn: runs a coroutine as a task; to be set where there are coroutine functions.
-        dropped: how often each reason was returned, ``exception`` among them.
+        dropped: how often each reason was returned, ``exception`` and ``amplified`` among them.
     """
 
     passive = True
 
-    def __init__(self, function: Handler, interface: Interface, drops: Sequence[str] = (), size: int = 4096) -> None:
+    def __init__(
+        self,
+        function: Handler,
+        interface: Interface,
+        drops: Sequence[str] = (),
+        size: int = 4096,
+        amplification: int = 0,
+    ) -> None:
         name = f"{function.__name__}"
         super().__init__(f"host:{name},size={size}", HostOptions(name, size))
         self._function, self._interface = function, interface
         self._reasons = frozenset(drops)
+        self._times: float = amplification or math.inf
         self.is_async = inspect.iscoroutinefunction(function)
         self.later: Later = lambda request, data: None
         self.spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None
@@ -195,7 +216,8 @@ class PlainPort(Host):
         lengths = self._sizes[:count].tolist()
         payloads = read_bytes(self._data, sum(length for length in lengths if length > 0))
         rows = self._rows[:count].copy()
-        function, is_async = self._function, self.is_async
+        function, is_async, times = self._function, self.is_async, self._times
+        limited = times != math.inf
         answers: list[bytes] = []
         sizes = [plain_path.NO_ANSWER] * count
         at, space = 0, _DATA
@@ -205,7 +227,7 @@ class PlainPort(Host):
                 at += length
             else:
                 request = PlainRequest(self._whole(index, -1 - length), rows, index)
-            reply = PlainReply()
+            reply = PlainReply(times * len(request.payload)) if limited else PlainReply()
             if is_async:
                 assert self.spawn is not None
                 self.spawn(self._answer_later(request, reply))
@@ -216,6 +238,9 @@ class PlainPort(Host):
                     self._note(reason)
             except Exception:
                 self._failed(request)
+                continue
+            if limited and reply.amplifies:
+                self.dropped[AMPLIFIED] += 1
                 continue
             if reply.sent:
                 for data in reply.sent:
@@ -254,6 +279,9 @@ class PlainPort(Host):
                 self._note(reason)
         except Exception:
             self._failed(request)
+            return
+        if reply.amplifies:
+            self.dropped[AMPLIFIED] += 1
             return
         for data in reply.sent:
             self.later(request, data)

@@ -56,6 +56,9 @@ LONGEST_REPLY: int = 65507
 NOTHING: int = -1
 """``reply.length`` of a handler that wrote nothing: there is no answer then."""
 
+UNLIMITED: int = 1 << 62
+"""``reply.allowed`` where there is no limit of amplification."""
+
 _SAME, _OTHER = 1, 2  # of Reply.same
 
 
@@ -75,6 +78,7 @@ class Reply(Local):
     interface = slot(InterfaceView)
     outbox = word()
     desk = word()  # where the request lies, if that is not in a cell; else 0
+    allowed = word()  # bytes of payload that may still be sent to whom asked; negative: something was beyond that
 
     @property
     def start(self) -> int:
@@ -143,15 +147,21 @@ class Reply(Local):
         self.same |= _OTHER
         return Payload(pack_payload(self.at, self.at + max(self.length, 0)))
 
+    def verified(self) -> None:
+        """Who asked is who it says it is, a cookie has shown: there is no limit of amplification for it."""
+        self.allowed = UNLIMITED
+
     def send(self) -> int:
-        """Send what is written as a datagram of its own, and begin anew; 0 if there was no cell or no room, else 1.
+        """Send what is written as a datagram of its own, and begin anew; 0 if there was no cell or no room, or it is
+        beyond the limit of amplification, else 1.
 
         It is copied: the request stays where it is, under what was written over it.
         """
         return self._post(0, 0, 0)
 
     def send_to(self, address: int, port: int) -> int:
-        """The same, to another IPv4 address, as a number, and UDP port; 0 too if the request is not IPv4."""
+        """The same, to another IPv4 address, as a number, and UDP port; 0 too if the request is not IPv4. No limit of
+        amplification holds for it."""
         return self._post(address, 0, port) if self.six == 0 else 0
 
     def send_to6(self, high: int, low: int, port: int) -> int:
@@ -162,6 +172,11 @@ class Reply(Local):
         length = max(self.length, 0)
         self.length = NOTHING
         self.same |= _OTHER
+        if port == 0:
+            if length > self.allowed:
+                self.allowed = -1  # and nothing more
+                return 0
+            self.allowed -= length
         if self.cache == 0:
             return 0
         face = self.interface.address if self.group != 0 else 0
@@ -298,4 +313,4 @@ def turn(pkt: Packet, request: Request, reply: Reply) -> None:
     pkt.desc = with_data(pkt.desc & ~META, offset_of(pkt.desc) + gap, length)
 
 
-__all__ = ["LONGEST_REPLY", "NOTHING", "Reply", "answerable", "begin", "begin_long", "turn"]
+__all__ = ["LONGEST_REPLY", "NOTHING", "UNLIMITED", "Reply", "answerable", "begin", "begin_long", "turn"]

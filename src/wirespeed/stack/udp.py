@@ -8,6 +8,10 @@
 The packet becomes the reply where it lies, if it lies in one cell; a longer one is copied to the worker's desk
 (:mod:`wirespeed.stack.desk`) and its reply to fresh cells. A handler that writes nothing gives no answer; it drops a
 request by returning the name of a drop it declares.
+
+A limit of amplification holds for all datagrams that a request causes to be sent to its sender, who may be somebody
+else's name: their payloads together are at most so many times the request's (the bandwidth amplification factor of
+Rossow, "Amplification Hell", NDSS 2014; RFC 9000 section 8.1 has the same measure).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +22,7 @@ from wirespeed.jit import Local
 from wirespeed.stack.desk import Desk
 from wirespeed.stack.interface import Interface
 from wirespeed.stack.outbox import Outbox
-from wirespeed.stack.reply import Reply, answerable, begin, begin_long, turn
+from wirespeed.stack.reply import UNLIMITED, Reply, answerable, begin, begin_long, turn
 from wirespeed.stack.request import Request
 
 NO_ANSWER = "no-answer"
@@ -29,8 +33,10 @@ TOO_LONG = "too-long"
 """Door of requests in several cells that are longer than any datagram."""
 NO_ROOM = "no-room"
 """Door of requests in several cells for whose answer there was no cell, or no room in the outbox."""
+AMPLIFIED = "amplified"
+"""Door of requests whose answer, or a part of it, was beyond the limit of amplification, and not sent."""
 
-_OWN_DROPS = (NO_ANSWER, SENT, TOO_LONG, NO_ROOM)
+_OWN_DROPS = (NO_ANSWER, SENT, TOO_LONG, NO_ROOM, AMPLIFIED)
 _REQUEST_AND_REPLY: tuple[type[Local], ...] = (Request, Reply)
 
 
@@ -43,6 +49,8 @@ def udp_handler(
     prefetch: Callable[..., Any] | None = None,
     desk: Desk | None = None,
     long: bool = False,
+    amplification: int = 0,
+    worker: Callable[..., Any] | None = None,
 ) -> Node:
     """Make the node that answers with ``function``.
 
@@ -55,8 +63,10 @@ def udp_handler(
         prefetch: ``prefetch(pkt)``, see :func:`wirespeed.node`.
         desk: where requests lie that are in several cells, and their replies; None: there are none such.
         long: replies may be longer than a cell has room for: every request is copied to the desk.
+        amplification: answers to a sender that is not verified are at most so many times its request; 0: no limit.
+        worker: ``worker(request)``, a number by which a worker is chosen, see :func:`wirespeed.node`.
     """
-    copied = int(long)
+    copied, times = int(long), amplification
     own: Any = desk  # in the first of these there is none
 
     def make(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,9 +78,12 @@ def udp_handler(
             begin(pkt, request, reply)
             reply.interface = interface
             reply.outbox = outbox.address
+            reply.allowed = request.length * times if times != 0 else UNLIMITED
             door = answer(request, reply)
             if door != 0:
                 return door
+            if max(reply.length, 0) > reply.allowed:
+                return 5
             if reply.length < 0:
                 return 2 if reply.sent > 0 else 1
             turn(pkt, request, reply)
@@ -88,9 +101,12 @@ def udp_handler(
                     return 3
             reply.interface = interface
             reply.outbox = outbox.address
+            reply.allowed = request.length * times if times != 0 else UNLIMITED
             door = answer(request, reply)
             if door != 0:
                 return door
+            if max(reply.length, 0) > reply.allowed:
+                return 5
             if reply.length < 0:
                 return 2 if reply.sent > 0 else 1
             if reply.desk != 0:
@@ -100,8 +116,25 @@ def udp_handler(
 
         return handle
 
+    def choose(pkt: Any) -> int:
+        request = Request()
+        reply = Reply()
+        begin(pkt, request, reply)
+        return int(number_of(request))
+
+    def choose_long(pkt: Any) -> int:
+        request = Request()
+        reply = Reply()
+        begin(pkt, request, reply)
+        if copied or not answerable(pkt):
+            if begin_long(pkt, request, reply, own.address) == 0:
+                return 0
+        return int(number_of(request))
+
+    number_of: Any = worker
+    chooses = None if worker is None else choose if desk is None else choose_long
     around = Around(make if desk is None else make_long, _REQUEST_AND_REPLY, frozenset({DEFAULT, *_OWN_DROPS}))
-    return Node(function, (), (*_OWN_DROPS, *drops), prefetch, name or function.__name__, around)
+    return Node(function, (), (*_OWN_DROPS, *drops), prefetch, name or function.__name__, around, worker=chooses)
 
 
-__all__ = ["NO_ANSWER", "NO_ROOM", "SENT", "TOO_LONG", "udp_handler"]
+__all__ = ["AMPLIFIED", "NO_ANSWER", "NO_ROOM", "SENT", "TOO_LONG", "udp_handler"]

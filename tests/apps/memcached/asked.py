@@ -1,6 +1,6 @@
 """A server in memory, asked by bytes."""
 
-from wirespeed.apps.memcached.serve import ahead, more, serve
+from wirespeed.apps.memcached.serve import ahead, more, serve, shard_number
 from wirespeed.apps.memcached.server import MemcachedServer
 from wirespeed.apps.memcached.state import DROPS, ServerView
 from wirespeed.jit import kernel, read_bytes, write_bytes
@@ -24,6 +24,11 @@ def serve_more(state, reply, room):
     return more(ServerView(state), reply, room)
 
 
+@kernel
+def number_of_one(state, request, length):
+    return shard_number(ServerView(state), request, length)
+
+
 class Asked:
     """A server, and its client."""
 
@@ -34,12 +39,11 @@ class Asked:
 
     def datagrams(self, datagram, in_place=False):
         """The datagrams of the answer; the name of a drop."""
-        # The request ends where memory ends: nothing behind it may be read.
-        start = self.request.address + self.request.size - len(datagram)
         reply = self.reply.address + self.reply.size - self.room
+        start = self._lay_out(datagram)
         if in_place and len(datagram) <= self.room:
             start = reply
-        write_bytes(start, datagram)
+            write_bytes(start, datagram)
         state = self.server[self.worker]
         length = serve_one(state.address, start, len(datagram), reply, self.room)
         if length < 0:
@@ -48,6 +52,16 @@ class Asked:
         while state.left:
             found.append(read_bytes(reply, serve_more(state.address, reply, self.room)))
         return found
+
+    def shard(self, datagram):
+        """The number of the shard that a request is about."""
+        return number_of_one(self.server[self.worker].address, self._lay_out(datagram), len(datagram))
+
+    def _lay_out(self, datagram):
+        """Where a request lies: it ends where memory ends, for nothing behind it may be read."""
+        start = self.request.address + self.request.size - len(datagram)
+        write_bytes(start, datagram)
+        return start
 
     def __call__(self, text, in_place=False):
         """The text of the answer."""

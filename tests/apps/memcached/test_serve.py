@@ -8,6 +8,7 @@ from asked import FRAME, NOW, Asked
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirespeed.apps.memcached.layout import KEY_MAX
 from wirespeed.apps.memcached.serve import _AROUND
 from wirespeed.apps.memcached.server import MemcachedError, MemcachedServer
 from wirespeed.jit import COMPILED
@@ -308,6 +309,27 @@ def test_several_workers_count_together():
     assert asked[0].server.stats().cmd_set == 6001
     for each in asked:
         each.close()
+
+
+@pytest.mark.parametrize("key", [b"a", b"0123456789abcdef", b"k" * KEY_MAX])
+def test_the_shard_of_a_request_is_that_of_its_first_key(key):
+    """Whatever is asked of it: that in which it is stored."""
+    asked = Asked(memory_bytes=16 << 20, shards=16)
+    asked(b"set %b 0 0 1\r\n1\r\n" % key)
+    (number,) = [index for index in range(16) if asked.server._shard(index).items]
+    for line in (
+        b"get %b", b"get %b other", b"gets %b", b"gets  %b other", b"gat 10 %b", b"gats 10 %b other", b"delete %b",
+        b"incr %b 1", b"decr %b 1 noreply", b"touch %b 9", b"set %b 0 0 1", b"add %b 0 0 1", b"cas %b 0 0 1 1",
+    ):  # fmt: skip
+        assert asked.shard(FRAME + line % key + b"\r\n") == number, line
+    asked.close()
+
+
+@given(st.one_of(st.binary(max_size=80), st.builds(lambda line: FRAME + b"gat " + line, st.binary(max_size=40))))
+def test_any_bytes_are_about_some_shard(datagram):
+    asked = Asked(memory_bytes=16 << 20, shards=16)
+    assert 0 <= asked.shard(datagram) < 16
+    asked.close()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from wirespeed.wire.memcached import DATAGRAM_MAX, MemcachedFrame
 _FRAME = MemcachedFrame.SIZE
 _DATAGRAMS = MemcachedFrame.datagrams.offset
 _ONE = 0x0100  # as it stands in memory
-_GET, _SET = text("get "), text("set ")
+_GET, _SET, _GAT = text("get "), text("set "), text("gat")
 _SPACE = 0x20
 _VALUE = text("VALUE ")
 _END = text("END\r\n")
@@ -108,6 +108,31 @@ def ahead(state: ServerView, request: int, length: int) -> None:
 
 
 @inline
+def shard_number(state: ServerView, request: int, length: int) -> int:
+    """The number of the shard that a request is about: its first key's; any, if it has none."""
+    if length < _LEAST:
+        return 0
+    key, end = request + _FRAME + 4, request + length - 2
+    word = load32(request + _FRAME)
+    if word != _GET and word != _SET:
+        key = _first_key(request + _FRAME, end)
+    size = min(_key_bytes(key, end), KEY_MAX)
+    return state.number_of(key_hash(state.store, key, size)) if size > 0 else 0
+
+
+@cold
+def _first_key(at: int, end: int) -> int:
+    """Where the second word of a line begins; the third of gat and gats, which have a time before it."""
+    skip = 2 if load32(at) & 0xFFFFFF == _GAT else 1
+    while skip > 0 and at < end:
+        at += _key_bytes(at, end)
+        while at < end and load8(at) == _SPACE:
+            at += 1
+        skip -= 1
+    return at
+
+
+@inline
 def _key_bytes(key: int, end: int) -> int:
     """Bytes before the first space; some number beyond the longest key if there is none."""
     size = 0
@@ -166,4 +191,4 @@ def more(state: ServerView, reply: int, room: int) -> int:
     return _FRAME + part
 
 
-__all__ = ["ahead", "more", "serve"]
+__all__ = ["ahead", "more", "serve", "shard_number"]

@@ -84,7 +84,11 @@ class ServerView(View):
 
     def shard_of(self, hash: int) -> ShardView:
         """The shard of a key. Neither the bits that choose the bucket nor the tag's are among those it goes by."""
-        return ShardView(self.store + (shift_right(hash, 16) & (self.shards - 1)) * self.shard_bytes)
+        return ShardView(self.store + self.number_of(hash) * self.shard_bytes)
+
+    def number_of(self, hash: int) -> int:
+        """The number of that shard."""
+        return shift_right(hash, 16) & (self.shards - 1)
 
     def word(self, index: int) -> int:
         """Where a word of the line begins."""
