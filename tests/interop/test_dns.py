@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nsd import Nsd, World, normal
+from nsd import Nsd, World, same, truncated, with_room
 from topology import COMPILE_S, SOURCE, Host, eventually
 
 from wirespeed.apps.dns.serve import serve
@@ -20,7 +20,8 @@ from wirespeed.jit import kernel, read_bytes, write_bytes
 from wirespeed.mem.region import Region
 
 ZONE = Path(__file__).parents[2] / "examples/zone/example.zone"
-QUESTIONS = 1500
+QUESTIONS = 50_000
+TOGETHER = 50
 HERE, HERE6 = "10.7.0.1", "fd07::1"
 
 
@@ -29,24 +30,34 @@ def _ask(state, now, peer, request, length, reply, room):
     return serve(DnsView(state), now, peer, request, length, reply, room)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+def ask(server, region, question):
+    """Our reply."""
+    write_bytes(region.address, question)
+    length = _ask(server.address, 0, 1, region.address, len(question), region.address, 4096)
+    return read_bytes(region.address, length)
+
+
+@pytest.mark.parametrize("seed", [1, 9])
 def test_the_same_answers_as_nsd(tmp_path, seed):
     """Random zones (delegations, aliases, wildcards, empty non-terminals), random questions: equal but for order."""
     world = World(seed, 300)
     file = tmp_path / "zone"
     file.write_text(world.text)
-    nsd = Nsd(tmp_path, file, "example.com")
+    nsd, narrow = Nsd(tmp_path, file, "example.com"), 0
     region = Region(8192, "dns-interop", huge=False)
     try:
         eventually(nsd.answers, "NSD answers")
         with DnsServer([read_zone(file)], rate=0) as server:
-            for number in range(QUESTIONS):
-                question = world.question(number)
-                write_bytes(region.address, question)
-                length = _ask(server.address, 0, 1, region.address, len(question), region.address, 4096)
-                ours = read_bytes(region.address, length)
-                theirs = nsd.ask(question)
-                assert normal(ours) == normal(theirs), question.hex()
+            for first in range(0, QUESTIONS, TOGETHER):
+                questions = [world.question(number) for number in range(first, first + TOGETHER)]
+                for question, theirs in zip(questions, nsd.ask(*questions), strict=True):
+                    ours = ask(server, region, question)
+                    if truncated(ours) != truncated(theirs):  # RFC 1035 section 4.1.4: compression is an offer
+                        narrow += 1
+                        question = with_room(question)
+                        ours, (theirs,) = ask(server, region, question), nsd.ask(question)
+                    assert same(ours, theirs), question.hex()
+            assert narrow < QUESTIONS // 1000
             stats = dataclasses.asdict(server.stats())
             assert min(stats[each] for each in ("answered", "no_data", "no_name", "referrals", "refused")) > 20
     finally:

@@ -147,6 +147,14 @@ def test_wildcards(serving, name, kind, synthesized):
     assert shown(asker.query("*.example", "MX").answer) == ["*.example. mx 10 host1.example."]
 
 
+def test_a_wildcards_own_name_in_its_data_stays(serving):
+    """What was asked for takes the place of the wildcard where that is the owner, and nowhere else (as NSD has it)."""
+    asker = serving(WILDCARDS + "* PTR a.*\n* PTR *\n* PTR b.a.*\n")
+    assert shown(asker.query("here.example", "PTR").answer) == [
+        "here.example. ptr *.example.", "here.example. ptr a.*.example.", "here.example. ptr b.a.*.example.",
+    ]  # fmt: skip
+
+
 def test_other_zones_are_refused(example):
     for name in ("example.org", "com", ".", "xample.com", "notexample.com"):
         reply = example.query(name)

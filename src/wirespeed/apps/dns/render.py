@@ -63,6 +63,7 @@ class Writer:
         self.pointers: list[int] = []
         self.counts = [0, 0, 0]
         self.behind = QUESTION + len(owner) + 4
+        self._wild = owner.startswith(b"\1*")  # then a pointer to it is to the name asked for: no name in data is that
         self._places: dict[bytes, int] = {}
         at = 0
         while owner[at]:
@@ -77,13 +78,13 @@ class Writer:
         out += _RECORD.pack(kind, CLASS_IN, ttl, 0)
         if kind == TYPE_SOA:
             middle = _end_of_name(data, 0)
-            self._name(data[:middle])
-            self._name(data[middle:-20])
+            self._name(data[:middle], True)
+            self._name(data[middle:-20], True)
             out += data[-20:]
         elif kind in _NAMES_AT:
             start = _NAMES_AT[kind]
             out += data[:start]
-            self._name(data[start:])
+            self._name(data[start:], True)
         else:
             out += data
         struct.pack_into(">H", out, at, len(out) - at - 2)
@@ -111,17 +112,17 @@ class Writer:
             _TRAILER.pack(len(self.owner), len(pointers)), struct.pack(f"<{len(pointers)}H", *pointers),
         ))  # fmt: skip
 
-    def _name(self, name: bytes) -> None:
+    def _name(self, name: bytes, of_data: bool = False) -> None:
         low, at = name.lower(), 0
         while name[at]:
             known = self._places.get(low[at:])
-            if known is not None:
+            if known is not None and not (of_data and self._wild and known == QUESTION):
                 self.out += name[:at]
                 self.pointers.append(len(self.out))
                 self.out += struct.pack(">H", 0xC000 | known)
                 return
             place = self.behind + len(self.out) + at
-            if place < _TARGET_AT:
+            if known is None and place < _TARGET_AT:
                 self._places[low[at:]] = place
             at += name[at] + 1
         self.out += name
