@@ -1,24 +1,20 @@
 """``wirespeed dns SPEC --address PREFIX --zone FILE``: an authoritative name server on any port."""
 
 import dataclasses
-import json as json_text
 import signal
 import threading
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from wirespeed.cli.serving import answer, conclude, hosts
+
 if TYPE_CHECKING:
     from wirespeed.apps.dns.server import DnsServer
     from wirespeed.apps.dns.zone import Zone
-    from wirespeed.apps.service import Service
-    from wirespeed.engine.engine import Engine
-
-_POLL_S = 0.1
 
 
 def command(
@@ -44,43 +40,20 @@ def command(
     from wirespeed.apps.dns.service import answer_dns
     from wirespeed.apps.service import Service
     from wirespeed.eal.clock import tsc_hz
-    from wirespeed.engine.run import Interruptible
 
     service = Service(spec, address, gateway=gateway or ())
     with DnsServer(zones, size_max=size, rate=rate, slip=slip, ticks_per_s=tsc_hz()) as server:
         answer_dns(service, server, port)
         loader = _Loader(server, zone, console)
-        with Interruptible() as signals:
-            before = signal.signal(signal.SIGHUP, lambda *_: loader.wanted.set())
-            try:
-                engine = service.start(workers, idle=idle)
-                try:
-                    console.print(_ready(server, address, port), markup=False)
-                    _serve(service, engine, loader, seconds, signals.event)
-                finally:
-                    loader.wait()
-                    report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
-            finally:
-                signal.signal(signal.SIGHUP, before)
-        facts: dict[str, Any] = dataclasses.asdict(server.stats())
-    if json:
-        print(json_text.dumps({**report.to_dict(), "dns": facts}), flush=True)
-    else:
-        console.print(str(report), markup=False)
-        said = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items() if value)
-        console.print(f"  dns: {said}", markup=False)
-    if report.faults:
-        raise typer.Exit(2)
-
-
-def _serve(
-    service: "Service", engine: "Engine", loader: "_Loader", seconds: float | None, stop: threading.Event
-) -> None:
-    """Let the service answer until it is told to stop; see to its zones."""
-    until = None if seconds is None else time.monotonic() + seconds
-    while not stop.is_set() and not engine.ended and (until is None or time.monotonic() < until):
-        service.poll(_POLL_S)
-        loader.look()
+        names = f"{', '.join(server.zones)} at {hosts(address)}, port {port} ({server.stats().names:,} names)"
+        before = signal.signal(signal.SIGHUP, lambda *_: loader.wanted.set())
+        try:
+            report = answer(service, console, f"answering: {names}", workers, seconds, loader.look, idle=idle)
+        finally:
+            loader.wait()
+            signal.signal(signal.SIGHUP, before)
+        facts = {"dns": dataclasses.asdict(server.stats())}
+    conclude(report, facts, console, json)
 
 
 def _read(files: list[str]) -> "list[Zone]":
@@ -91,11 +64,6 @@ def _read(files: list[str]) -> "list[Zone]":
         origin, equals, file = given.partition("=")
         found.append(read_zone(file, origin) if equals and not Path(given).exists() else read_zone(given))
     return found
-
-
-def _ready(server: "DnsServer", address: list[str], port: int) -> str:
-    stats, where = server.stats(), " and ".join(each.partition("/")[0] for each in address)
-    return f"answering: {', '.join(server.zones)} at {where}, port {port} ({stats.names:,} names)"
 
 
 class _Loader:

@@ -3,6 +3,7 @@
 import dataclasses
 import json as json_text
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
 
 
 def answer(
-    service: "Service", console: Console, ready: str, workers: int, seconds: float | None, **options: Any
+    service: "Service",
+    console: Console,
+    ready: str,
+    workers: int,
+    seconds: float | None,
+    beside: Callable[[], None] | None = None,
+    **options: Any,
 ) -> "Report":
     """Run a service until SIGINT or SIGTERM comes, ``seconds`` pass, or its port's input ends.
 
     Args:
         service: what is to run.
         console: where ``ready`` is printed once it answers.
+        beside: called some times a second meanwhile.
         options: of the engine.
     """
     from wirespeed.engine.run import Interruptible
@@ -32,6 +40,8 @@ def answer(
             until = None if seconds is None else time.monotonic() + seconds
             while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
                 service.poll()
+                if beside is not None:
+                    beside()
         finally:
             report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
     return report
