@@ -58,7 +58,10 @@ def receive_burst(queue, cache, vector, room):  # type: ignore[no-untyped-def]
     hot, base, size = record.hot, record.hot_base, record.hot_size
     table, regions = record.regions, record.region_count
     for i in range(got):
-        prefetch(base + (load_relaxed(slots + (((begun + i) & mask) << 4) + 8) & _LOW))
+        slot = slots + (((begun + i) & mask) << 4)
+        data = base + (load_relaxed(slot + 8) & _LOW)
+        prefetch(data)
+        prefetch(data + min(shift_right(load_relaxed(slot), 32) - 1, 64))  # the second line, if there is one
     done, total = 0, 0
     while done < got:
         slot = slots + (((begun + done) & mask) << 4)
