@@ -39,8 +39,7 @@ def command(
     size: Annotated[int, typer.Option(help="udp: bytes of a datagram.")] = 64,
     names: Annotated[Path | None, typer.Option(help="dns: file of names and types, as dnsperf has it.")] = None,
     zone: Annotated[Path | None, typer.Option(help="dns: ask for what is in this zone file instead.")] = None,
-    keys: Annotated[str, typer.Option(help="memcached: how many keys; 262,144 requests draw from them.")] = "10k",
-    fill: Annotated[bool, typer.Option(help="memcached: first store the keys that will be asked for.")] = True,
+    keys: Annotated[str, typer.Option(help="memcached: how many keys; 65,536 requests draw from them.")] = "10k",
     ratio: Annotated[str, typer.Option(help="memcached: gets to sets.")] = "9:1",
     value: Annotated[int, typer.Option(help="memcached: bytes of a value.")] = 100,
     key: Annotated[int, typer.Option(help="memcached: bytes of a key.")] = 16,
@@ -53,33 +52,28 @@ def command(
     figures = parse_options("--rate, --keys", f"rate={rate},keys={keys}", _Figures)
     server = _server(to, _PORTS[what])
     with console.status("loading the compiler") if console.is_terminal else nullcontext():
-        from wirespeed.apps.load import requests as kinds
         from wirespeed.apps.load import state
         from wirespeed.apps.load.client import Client
         from wirespeed.apps.load.report import load_text
+        from wirespeed.apps.load.requests import dns_requests, memcached_requests, udp_requests, zone_requests
         from wirespeed.engine.run import Interruptible
 
-    first: list[bytes] = []
     if what == "udp":
-        requests, protocol = kinds.udp_requests(size), state.UDP
+        requests, protocol = udp_requests(size), state.UDP
     elif what == "memcached":
         gets, sets = _ratio(ratio)
-        requests = kinds.memcached_requests(figures.keys, gets, sets, key, value)
-        first = kinds.memcached_fill(requests, value) if fill else []
+        requests = memcached_requests(figures.keys, gets, sets, key, value)
         protocol = state.MEMCACHED
     elif (names is None) == (zone is None):
         raise ConfigError("which names are to be asked for? Give one of --names FILE and --zone FILE")
     else:
-        requests = kinds.dns_requests(names) if names is not None else kinds.zone_requests(zone or "")
+        requests = dns_requests(names) if names is not None else zone_requests(zone or "")
         protocol = state.DNS
     client = Client(
         spec, address, requests, server, gateway=gateway, mac=mac, first_port=first_port, connections=connections,
-        protocol=protocol, timeout_s=timeout, fill=first,
+        protocol=protocol, timeout_s=timeout,
     )  # fmt: skip
     with Interruptible() as signals, client:
-        if first:
-            console.print(f"storing {len(first):,} keys at {server[0]}, port {server[1]}", markup=False)
-            client.fill(watch=lambda _: signals.event.is_set())
         console.print(f"asking {server[0]}, port {server[1]}", markup=False)
         found = client.run(float(figures.rate), seconds, watch=lambda _: signals.event.is_set())
     if json:

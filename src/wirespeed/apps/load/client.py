@@ -22,11 +22,6 @@ from wirespeed.graph.graph import Graph
 from wirespeed.graph.node import Node, node
 from wirespeed.jit import cycles
 
-FILL_RATE: float = 100_000.0
-"""Keys a second that are stored first; half as many if some are lost."""
-
-_FILL_ROUNDS = 8
-_FILL_SLOWEST = 1000.0
 _RESOLVE_S = 2.0
 _WORD = (1 << 64) - 1
 _TICK_S = 0.02
@@ -86,7 +81,7 @@ class Client:
         gateway: by which, where the server is beyond that prefix.
         mac: the Ethernet address to send to; asked for unless given.
         first_port: of the connections.
-        connections, protocol, timeout_s, fill: see :class:`wirespeed.apps.load.load.Load`.
+        connections, protocol, timeout_s: see :class:`wirespeed.apps.load.load.Load`.
         options: of the engine.
 
     Raises:
@@ -106,7 +101,6 @@ class Client:
         connections: int = 64,
         protocol: int = UDP,
         timeout_s: float = 1.0,
-        fill: Sequence[bytes] = (),
         **options: Any,
     ) -> None:
         try:
@@ -115,7 +109,7 @@ class Client:
             raise ConfigError(f"{address!r} is no address with its prefix: 10.7.0.1/24 ({error})") from None
         hop = server[0] if server[0] in own.network else _hop(gateway, server[0], own)
         self.service = _Asking(spec, address, gateway=gateway or (), neighbours={str(hop): mac} if mac else None)
-        self.load = Load(requests, (own.ip, first_port), server, connections, protocol, timeout_s, fill)
+        self.load = Load(requests, (own.ip, first_port), server, connections, protocol, timeout_s)
         self.service.load = self.load
         self._hop, self._timeout_s, self._options = hop, timeout_s, options
 
@@ -141,28 +135,8 @@ class Client:
             self.service.stop()
         self.load.close()
 
-    def fill(self, rate: float = FILL_RATE, watch: Callable[[Load], bool] | None = None) -> LoadResult:
-        """Send what the store is to have, each until it was answered; the last round's result.
-
-        Raises:
-            LoadError: the server does not store it: it is not there, or says that something is wrong.
-        """
-        for _ in range(_FILL_ROUNDS):
-            found = self.run(rate, 0, self.load.filled, watch, fill=True)
-            if found.errors:
-                raise LoadError(f"the server does not store what is to be asked for: {found.kinds}")
-            if found.answered == self.load.filled or (watch is not None and watch(self.load)):
-                return found
-            rate = max(rate / 2, _FILL_SLOWEST)
-        raise LoadError(f"{found.lost:,} of {self.load.filled:,} keys could not be stored: no answer came")
-
     def run(
-        self,
-        rate: float,
-        seconds: float,
-        count: int = 0,
-        watch: Callable[[Load], bool] | None = None,
-        fill: bool = False,
+        self, rate: float, seconds: float, count: int = 0, watch: Callable[[Load], bool] | None = None
     ) -> LoadResult:
         """Ask, and wait for what is on its way.
 
@@ -171,7 +145,6 @@ class Client:
             seconds: how long.
             count: requests instead, as many as that takes.
             watch: called now and then; it ends the load by returning True.
-            fill: what a store is to have instead of what is asked for.
 
         Raises:
             ConfigError: see :meth:`wirespeed.apps.load.load.Load.send`.
@@ -179,7 +152,7 @@ class Client:
         load, port = self.load, self.service.output
         port.refresh()
         before = port.stats().tx_dropped
-        load.send(count or max(1, round(rate * seconds)), rate, fill)
+        load.send(count or max(1, round(rate * seconds)), rate)
         while not load.idle and not self._look(watch):
             self.service.poll(_TICK_S)
         load.halt()

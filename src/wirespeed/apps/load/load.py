@@ -31,7 +31,7 @@ from wirespeed.ports.port import Port
 from wirespeed.stack.frames import ethernet
 from wirespeed.stack.packets import udp4, udp6
 from wirespeed.tables import hdr
-from wirespeed.tables.hdr import PERCENTILES, Distribution
+from wirespeed.tables.hdr import Distribution
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 
 HIGHEST_NS: int = 1 << 36
@@ -70,7 +70,7 @@ class LoadResult:
         errors: answers that say that something is wrong.
         refused: requests that the port had no room for.
         behind_ns: the most that a request left late; its latency contains it.
-        latency: nanoseconds from when a request was due to when its answer was seen; of those answered.
+        latency: nanoseconds from when a request was due to when its answer was seen.
     """
 
     rate: float
@@ -99,13 +99,6 @@ class LoadResult:
         """Their share, 0 to 1."""
         return self.lost / self.sent if self.sent else 0.0
 
-    def percentile(self, percent: float) -> float:
-        """Nanoseconds within which so many percent of all requests were answered; infinite if fewer were at all."""
-        rank = percent / 100 * self.sent
-        if not self.sent or rank > self.answered:
-            return math.inf
-        return self.latency.percentile(min(rank / self.answered * 100, 100.0))
-
     @property
     def fell_short(self) -> bool:
         """Whether less was offered than was asked for: it says nothing of the server at that rate."""
@@ -117,12 +110,7 @@ class LoadResult:
             "rate", "offered", "seconds", "sent", "answered", "lost", "loss", "late", "duplicates", "strangers",
             "short", "parts", "kinds", "errors", "refused", "behind_ns", "fell_short",
         )  # fmt: skip
-        of_all = {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}
-        return {
-            **{name: getattr(self, name) for name in names},
-            "latency_ns": self.latency.to_dict(),
-            "latency_of_all_ns": {name: None if math.isinf(value) else value for name, value in of_all.items()},
-        }
+        return {**{name: getattr(self, name) for name in names}, "latency_ns": self.latency.to_dict()}
 
 
 class Load(Shared):
@@ -130,7 +118,6 @@ class Load(Shared):
 
     Args:
         requests: payloads of datagrams, which take turns; numbers are written over their first bytes.
-        fill: others, which are sent by ``send(..., fill=True)``: what a store is to have before it is asked for.
         source: own address, and the port of the first connection.
         server: whom to ask.
         connections: source ports, which take turns.
@@ -153,7 +140,6 @@ class Load(Shared):
         connections: int = 64,
         protocol: int = UDP,
         timeout_s: float = 1.0,
-        fill: Sequence[bytes] = (),
     ) -> None:
         if not 1 <= connections <= CONNECTIONS_MAX:
             raise ConfigError(f"{connections} connections are not possible: 1 to {CONNECTIONS_MAX}")
@@ -162,21 +148,21 @@ class Load(Shared):
         if source[0].version != server[0].version:
             raise ConfigError(f"{server[0]} cannot be asked from {source[0]}: give an address of the same version")
         self.protocol, self.connections, self.rate = protocol, connections, 0.0
-        self.frames = [_frame(source, server, each) for each in (*requests, *fill)]
-        self.asked, self.filled = len(requests), len(fill)
+        self.frames = [_frame(source, server, each) for each in requests]
         rooms = [-(-len(frame) // 64) * 64 for frame in self.frames]
         window = 1 << (connections * IDENTITIES - 1).bit_length()
         histogram = hdr.record_bytes(HIGHEST_NS, DIGITS)
         bits = HISTOGRAM_AT + histogram
         entries = bits + window // 8
-        frames = entries + -(-len(self.frames) * Entry.SIZE // 64) * 64
+        frames = entries + -(-len(requests) * Entry.SIZE // 64) * 64
         self._create(frames + sum(rooms), None)
         record, view = LoadQueue(self.address), LoadView(self.address)
         record.first_port, record.connections = source[1], connections
         record.wide = int(protocol == UDP)
         record.udp_at = 34 if source[0].version == 4 else 54
         record.bits, record.mask = self.address + bits, window - 1
-        self._entries = self.address + entries
+        record.first_entry = record.entry = self.address + entries
+        record.end_entry = record.first_entry + len(requests) * Entry.SIZE
         record.hold, record.depth = 1, _DEPTH
         high, low = divmod(int(server[0]), 1 << 64)
         view.server_high, view.server_low, view.server_port = signed64(high), signed64(low), server[1]
@@ -184,7 +170,7 @@ class Load(Shared):
         view.scale = round((10**9 << SCALE) / tsc_hz())
         at = self.address + frames
         for number, (frame, room) in enumerate(zip(self.frames, rooms, strict=True)):
-            entry = Entry(self._entries + number * Entry.SIZE)
+            entry = Entry(record.first_entry + number * Entry.SIZE)
             entry.frame, entry.length, entry.sum = at, len(frame), _sum(frame, record.udp_at, record.wide)
             write_bytes(at, frame)
             at += room
@@ -197,15 +183,12 @@ class Load(Shared):
 
     def address_to(self, mac: int, own: int) -> None:
         """Write whom frames go to, and who we are, by Ethernet address."""
-        for number in range(len(self.frames)):
-            write_bytes(
-                Entry(self._entries + number * Entry.SIZE).frame, mac.to_bytes(6, "big") + own.to_bytes(6, "big")
-            )
+        record = LoadQueue(self.address)
+        for at in range(record.first_entry, record.end_entry, Entry.SIZE):
+            write_bytes(Entry(at).frame, mac.to_bytes(6, "big") + own.to_bytes(6, "big"))
 
-    def send(self, count: int, rate: float, fill: bool = False) -> None:
+    def send(self, count: int, rate: float) -> None:
         """Begin: ``count`` requests at ``rate`` a second, from now on; what was counted before is forgotten.
-
-        Those asked for, or with ``fill`` the others.
 
         Raises:
             ConfigError: so many a second that numbers come round before the time of waiting is over.
@@ -222,15 +205,12 @@ class Load(Shared):
         self._clear()
         record = LoadQueue(self.address)
         self.rate = rate
-        first, many = (self.asked, self.filled) if fill else (0, self.asked)
-        record.first_entry = record.entry = self._entries + first * Entry.SIZE
-        record.end_entry = record.first_entry + many * Entry.SIZE
         record.cost = max(1, round((tsc_hz() << FRACTION) / rate))
         record.round += 1
         record.limit = record.packets + count
 
     def _clear(self) -> None:
-        """Forget what was answered."""
+        """Forget what was answered; an answer that still comes counts as one of the next load's."""
         for at, words in ((LoadQueue.SIZE, 8), (KINDS_AT, KINDS)):
             self._words(np.int64, at, words)[:] = 0
         self._words(np.uint8, HISTOGRAM_AT, hdr.record_bytes(HIGHEST_NS, DIGITS))[:] = 0

@@ -5,9 +5,6 @@ Number n leaves by connection n mod N, as its request n div N, and is due ``n * 
 is the generator's, with all that is saved up: who was kept from sending makes up for it at once, and what left late
 is counted from when it was due all the same.
 
-What a datagram says goes on from one round to the next, while numbers begin at 0: an answer that comes when its round
-is over answers nothing of the next one.
-
 The checksum of a request is that of its frame, found once, and its port and number (RFC 1071: sums are added).
 """
 
@@ -65,9 +62,7 @@ def _write(record, cache, vector, wanted, now):
     ago = (record.credit - record.cost) >> FRACTION  # since the first of these was due
     if record.begun == 0:
         record.start, record.behind = now - ago, 0
-        record.connection = 0
-        record.identity += 1 if record.before > 0 else 0
-        record.first_identity = record.identity
+        record.connection = record.identity = 0
     record.behind = max(record.behind, ago)
     number = record.packets - record.before
     entry, connection, identity = record.entry, record.connection, record.identity
@@ -86,7 +81,7 @@ def _write(record, cache, vector, wanted, now):
         store16(udp, port)
         checksum = request.sum + port
         if wide != 0:
-            word = bswap64(number + record.before)
+            word = bswap64(number)
             store64(udp + _UDP, word)
             checksum += words_of(word)
         else:
@@ -122,11 +117,10 @@ def see(load, at, length, connection, now):
     sent = record.packets - record.before
     connections = record.connections
     if record.wide != 0:
-        number = bswap64(load64(at)) - record.before
+        number = bswap64(load64(at))
     else:
         lap = connections << 16
-        identity = (bswap16(load16(at)) - record.first_identity) & 0xFFFF
-        number = sent - 1 - (sent - 1 - identity * connections - connection) % lap
+        number = sent - 1 - (sent - 1 - bswap16(load16(at)) * connections - connection) % lap
     if number < 0 or number >= sent or sent - number > record.mask or number % connections != connection:
         state.strangers += 1
         return

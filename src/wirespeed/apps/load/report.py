@@ -1,10 +1,7 @@
 """What a load found, as text."""
 
-import math
-
 from wirespeed.apps.load.load import LoadResult
 from wirespeed.apps.measure_report import microseconds
-from wirespeed.tables.hdr import PERCENTILES
 
 
 def load_text(found: LoadResult) -> str:
@@ -27,10 +24,9 @@ def load_text(found: LoadResult) -> str:
         if getattr(found, name):
             lines.append(f"          {getattr(found, name):,} {what}")
     if found.latency.count:
-        shown = {"min": float(found.latency.smallest or 0)}
-        shown |= {f"p{percent:g}": found.percentile(percent) for percent in PERCENTILES}
-        shown["max"] = math.inf if found.lost else float(found.latency.largest or 0)
-        said = "  ".join(f"{mark} {'lost' if math.isinf(ns) else microseconds(ns)}" for mark, ns in shown.items())
+        shown = found.latency.to_dict()
+        marks = ["min", *[key for key in shown if key.startswith("p")], "max"]
+        said = "  ".join(f"{mark} {microseconds(shown[mark] or 0)}" for mark in marks)
         lines.append(f"latency   {said} microseconds, from when a request was due; it left at most "
                      f"{microseconds(found.behind_ns)} after that")  # fmt: skip
     if found.fell_short:

@@ -2,7 +2,7 @@
 
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from wirespeed.errors import ConfigError
@@ -13,7 +13,6 @@ LEAST: int = 8
 """Of a plain datagram: its number."""
 REQUESTS: int = 1 << 18
 """So many may be written down; then they come round again."""
-_HEAD = bytes((0, 0, 0, 0, 0, 1, 0, 0))  # memcached's frame: one datagram
 
 
 def udp_requests(size: int) -> list[bytes]:
@@ -81,7 +80,7 @@ def memcached_requests(
     key_bytes: int = 16,
     value_bytes: int = 100,
     seed: int = 1,
-    requests: int = REQUESTS,
+    requests: int = 65_536,
 ) -> list[bytes]:
     """Gets and sets of random keys, in random order by their ratio.
 
@@ -102,26 +101,16 @@ def memcached_requests(
     if not 0 <= value_bytes <= LONGEST - 300:
         raise ConfigError(f"values of {value_bytes} bytes do not fit a datagram: up to {LONGEST - 300}")
     chosen = random.Random(seed)
-    value = _value(value_bytes)
+    value = bytes(97 + number % 26 for number in range(value_bytes))
     found = []
     for _ in range(min(requests, REQUESTS)):
         key = _key(chosen.randrange(keys), key_bytes)
-        found.append(_HEAD + b"get " + key + b"\r\n" if chosen.randrange(gets + sets) < gets else _set(key, value))
+        if chosen.randrange(gets + sets) < gets:
+            body = b"get " + key + b"\r\n"
+        else:
+            body = b"set " + key + b" 0 0 " + str(value_bytes).encode() + b"\r\n" + value + b"\r\n"
+        found.append(bytes((0, 0, 0, 0, 0, 1, 0, 0)) + body)
     return found
-
-
-def memcached_fill(requests: Sequence[bytes], value_bytes: int = 100) -> list[bytes]:
-    """A set for each key that is asked for, once: afterwards every get is a hit, if the store has room for them."""
-    value = _value(value_bytes)
-    return [_set(key, value) for key in dict.fromkeys(each.split(None, 2)[1] for each in (r[8:] for r in requests))]
-
-
-def _set(key: bytes, value: bytes) -> bytes:
-    return _HEAD + b"set " + key + b" 0 0 " + str(len(value)).encode() + b"\r\n" + value + b"\r\n"
-
-
-def _value(size: int) -> bytes:
-    return bytes(97 + number % 26 for number in range(size))
 
 
 def _question(name: bytes, kind: int, edns: int) -> bytes:
@@ -146,13 +135,4 @@ def _lines(file: str | Path) -> Iterator[tuple[str, str]]:
             yield f"{file}:{number}", line
 
 
-__all__ = [
-    "LEAST",
-    "LONGEST",
-    "REQUESTS",
-    "dns_requests",
-    "memcached_fill",
-    "memcached_requests",
-    "udp_requests",
-    "zone_requests",
-]
+__all__ = ["LEAST", "LONGEST", "REQUESTS", "dns_requests", "memcached_requests", "udp_requests", "zone_requests"]

@@ -47,7 +47,6 @@ class LoadQueue(GeneratorQueue):
     behind = le64(592, "the most that one left late, in cycles")
     bits = le64(600, "address of the window")
     mask = le64(608, "its bits - 1, a power of two")
-    first_identity = le64(616, "of this round's first request of each connection")
     SIZE = 640
 
 
