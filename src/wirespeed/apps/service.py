@@ -8,21 +8,9 @@
 
     service.run()
 
-::
-
-    port ──▶ plain_udp ──▶ to_7 ──▶ ... ──▶ host:no-port
-               │ unusual      ▼
-               │             echo ──▶ ip_output ──▶ port
-               ▼                          ▲
-             host_input ──▶ udp_input ──▶ udp_to_7, echo_unusual ...
-               │ arp, icmp, other
-               ▼
-        icmp_echo ──▶ ip_output             outbox ──▲│ resolve
-               ▼                                      ▼
-        control code (stack/host.py) ◀── host ports: one for each reason, so that no flood silences the others
+Its graph is :mod:`wirespeed.apps.service_graph`.
 """
 
-import argparse
 import asyncio
 import dataclasses
 import inspect
@@ -31,65 +19,35 @@ import select
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
+from wirespeed.apps.service_graph import ServiceGraph
+from wirespeed.apps.service_options import Handler, ServiceError, asked, default_route, group, listed, parsed
 from wirespeed.engine.engine import Engine
 from wirespeed.engine.report import Report
 from wirespeed.engine.run import Interruptible
-from wirespeed.errors import WirespeedError
-from wirespeed.graph.graph import Graph
 from wirespeed.ports.host import path as host_path
 from wirespeed.ports.port import Port, port
 from wirespeed.ports.status import Event
-from wirespeed.ports.through import through
 from wirespeed.stack.addressing import Addressing, Wanted
-from wirespeed.stack.chained import reassembled
-from wirespeed.stack.desk import Desk
-from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.endpoint import Endpoint, EndpointError, ephemeral
 from wirespeed.stack.host import Door, Host
-from wirespeed.stack.input import host_input, udp_input, udp_to
-from wirespeed.stack.interface import MTU_MAX, Address, Interface, Route, Settings
-from wirespeed.stack.links import Links
-from wirespeed.stack.outbox import Outbox
-from wirespeed.stack.output import ip_cut, ip_output
-from wirespeed.stack.plain import PlainPort, PlainRequest
-from wirespeed.stack.plain_udp import plain_udp, unusual
-from wirespeed.stack.udp import udp_handler
-from wirespeed.traffic.reassembly import Reassembly
-from wirespeed.wire.dhcp4 import DHCP_CLIENT_PORT
+from wirespeed.stack.interface import MTU_MAX, Address, Interface, Settings
+from wirespeed.stack.plain import PlainRequest
 from wirespeed.wire.ethernet import mac_address
 
 _OWN_MAC = 0x0277_7300_0001  # locally administered, for ports that have no address of their own
 _TICK_S = 0.1
 _REFRESH_S = 0.2
 _LAST_WORDS_S = 0.2
-_DATAGRAMS = 64  # of at most 60 cells each: strangers can fill them, so they are less than the pool has
 _MTU = 1500  # of ports that do not say
-_QUEUE = 256
 _KINDS = ("dhcp", "auto")
 _BACK = ("link-up", "returned", "connected")
 
 
-class ServiceError(WirespeedError):
-    """A service that cannot be: a port taken twice, an address that is none."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Handler:
-    function: Callable[..., Any]
-    port: int
-    drops: tuple[str, ...]
-    compiled: bool
-    prefetch: Callable[..., Any] | None
-    long: bool
-    worker: Callable[..., Any] | None
-    amplification: int
-
-
-class Service:
+class Service(ServiceGraph):
     """A host on a port, and what it answers.
 
     Args:
@@ -106,10 +64,6 @@ class Service:
         vlan: tag that packets carry.
         icmp_per_second: limit of ICMP errors.
         neighbours_limit: neighbours of each IP version that are known at once.
-
-    Attributes:
-        port: what requests come in by.
-        output: what answers leave by: the same port, unless another is set before the start.
 
     Raises:
         ServiceError: what was given cannot be.
@@ -130,39 +84,29 @@ class Service:
         icmp_per_second: int = 1000,
         neighbours_limit: int = 1024,
     ) -> None:
-        self.port = port(spec) if isinstance(spec, str) else spec
-        self.output: Port = self.port
-        self._mac = _parsed("Ethernet address", mac_address, mac) if mac else 0
-        given = _listed(address)
-        addresses = tuple(_parsed("address", ipaddress.ip_interface, each) for each in given if each not in _KINDS)
-        gateways = [_parsed("gateway", ipaddress.ip_address, each) for each in _listed(gateway)]
+        self._mac = parsed("Ethernet address", mac_address, mac) if mac else 0
+        given = listed(address)
+        addresses = tuple(parsed("address", ipaddress.ip_interface, each) for each in given if each not in _KINDS)
+        gateways = [parsed("gateway", ipaddress.ip_address, each) for each in listed(gateway)]
         self.settings = Settings(
             mac=self._mac,
             addresses=addresses,
-            local=tuple(_parsed("prefix", ipaddress.IPv4Network, each) for each in _listed(local)),
-            groups=frozenset(_parsed("group", _group, each) for each in _listed(groups)),
-            routes=tuple(_default_route(each, addresses) for each in gateways),
+            local=tuple(parsed("prefix", ipaddress.IPv4Network, each) for each in listed(local)),
+            groups=frozenset(parsed("group", group, each) for each in listed(groups)),
+            routes=tuple(default_route(each, addresses) for each in gateways),
             vlan=vlan,
         )
-        self.wanted = Wanted("dhcp" in given, "auto" in given, check)
-        """How addresses are found; may be changed until the start."""
-        self.interface = Interface(self.settings)
-        self.links = Links(neighbours_limit)
-        self.outbox = Outbox()
-        self.fragments = Reassembly(_DATAGRAMS, late=True)
-        """Datagrams that wait for their fragments."""
-        self._desk = Desk()
+        asked_by = port(spec) if isinstance(spec, str) else spec
+        wanted = Wanted("dhcp" in given, "auto" in given, check)
+        super().__init__(asked_by, Interface(self.settings), wanted, neighbours_limit)
         self._pinned = {
-            _parsed("neighbour", ipaddress.ip_address, ip): _parsed("Ethernet address", mac_address, at)
+            parsed("neighbour", ipaddress.ip_address, ip): parsed("Ethernet address", mac_address, at)
             for ip, at in (neighbours or {}).items()
         }
         self._limits = (neighbours_limit, icmp_per_second)
-        self._handlers: list[_Handler] = []
-        self.plain: list[PlainPort] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._link_back = False
         self._coroutines = False  # whether anything runs in an event loop
-        self._doors: dict[Door, Any] = {}
         self.host: Host | None = None
         self.engine: Engine | None = None
         self.report: Report | None = None
@@ -214,7 +158,7 @@ class Service:
                     "let it be compiled, or leave worker= out"
                 )
             self._handlers.append(
-                _Handler(function, port, tuple(drops), compiles, prefetch, long, worker, amplification or 0)
+                Handler(function, port, tuple(drops), compiles, prefetch, long, worker, amplification or 0)
             )
             self._coroutines |= asynchronous
             return function
@@ -237,76 +181,7 @@ class Service:
         """Those that are ours now, with their prefixes (:mod:`ipaddress`)."""
         return self.interface.settings.addresses
 
-    # The graph ------------------------------------------------------------------------------------------------
-
-    def build(self) -> Graph:
-        """The graph of this service; nothing is opened yet."""
-        graph, plain, entry = Graph(), plain_udp(self.interface), host_input(self.interface)
-        output = ip_output(self.interface, self.links)
-        other, ping = output.named("ip_output_unusual"), icmp_echo(self.interface)
-        wanted = [door for door in Door if door is not Door.DHCP or self.wanted.dhcp]
-        self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
-        for door in self._doors.values():
-            door.passive = door.seldom = True
-        self.plain = []
-        answering = cache(self._answering)  # a function that answers several ports is one node
-        answers = [answering(dataclasses.replace(handler, port=0)) for handler in self._handlers]
-        graph.add(self.port >> plain)
-        self._choose(graph, plain, "to", [usual for usual, _ in answers], output)
-        graph.add(plain["unusual"] >> unusual >> entry >> udp_input)
-        self._choose(graph, udp_input, "udp_to", [unusual for _, unusual in answers], other)
-        graph.add(entry["icmp"] >> ping >> other)
-        graph.add(entry["icmp6"] >> ping)
-        graph.add(ping["other"] >> self._doors[Door.ICMP])
-        graph.add(ping["link"] >> self._doors[Door.LINK])
-        graph.add(entry["igmp"] >> self._doors[Door.LINK])
-        graph.add(entry["arp"] >> self._doors[Door.ARP])
-        graph.add(entry["other"] >> self._doors[Door.OTHER])
-        pieces = through(self.fragments)
-        pieces.seldom = True
-        graph.add(entry["fragment"] >> pieces)
-        graph.add(pieces >> reassembled >> entry)
-        graph.add(reassembled["other"] >> self._doors[Door.OTHER])
-        cut = ip_cut(self.interface, self.links, self.outbox, self._desk)
-        compiled = any(handler.compiled for handler in self._handlers)
-        for each in (output, other) if compiled else (other,):
-            graph.add(each["resolve"] >> self._doors[Door.RESOLVE])
-            graph.add(each["long"] >> cut)
-            graph.add(each >> self.output)
-        for source in (self.outbox.port, *self.plain):
-            graph.add(source >> other)
-        graph.add(self._doors[Door.ARP] >> self.output)  # what control code sends
-        return graph
-
-    def _choose(self, graph: Graph, at: Any, name: str, answers: Sequence[Any], output: Any) -> None:
-        """From ``at``, a datagram goes to who answers its port, then out."""
-        for handler, answer in zip(self._handlers, answers, strict=True):
-            choose = udp_to(handler.port, f"{name}_{handler.port}")
-            graph.add(at >> choose)
-            graph.add(choose["here"] >> answer)
-            if not isinstance(answer, PlainPort):
-                graph.add(answer >> output)
-            at = choose
-        if self.wanted.dhcp:
-            leased = udp_to(DHCP_CLIENT_PORT, f"{name}_dhcp")
-            graph.add(at >> leased)
-            graph.add(leased["here"] >> self._doors[Door.DHCP])
-            at = leased
-        graph.add(at >> self._doors[Door.NO_PORT])
-
-    def _answering(self, handler: _Handler) -> tuple[Any, Any]:
-        """The node, or the port to plain Python, that answers: for plain datagrams, and for all others."""
-        if handler.compiled:
-            make = partial(
-                udp_handler, handler.function, self.interface, self.outbox, handler.drops, prefetch=handler.prefetch,
-                long=handler.long, amplification=handler.amplification, worker=handler.worker,
-            )  # fmt: skip
-            usual = make(desk=self._desk if handler.long else None)
-            return usual, make(name=f"{usual.name}_unusual", desk=self._desk)
-        plain = PlainPort(handler.function, self.interface, handler.drops, amplification=handler.amplification)
-        plain.later, plain.spawn = self._answer_later, self._spawn
-        self.plain.append(plain)
-        return plain, plain
+    # Running -------------------------------------------------------------------------------------------------
 
     def start(self, workers: int = 1, **options: Any) -> Engine:
         """Open the port, compile, and answer from now on; :meth:`poll` has to be called, :meth:`stop` ends it."""
@@ -331,6 +206,7 @@ class Service:
             door.poll()  # compiled now, not when somebody waits for an answer
         self._by_descriptor |= {plain.fileno(): plain.serve for plain in self.plain}
         for plain in self.plain:
+            plain.later, plain.spawn = self._answer_later, self._spawn
             plain.serve()
         self._poller = select.poll()
         for descriptor in self._by_descriptor:
@@ -392,9 +268,9 @@ class Service:
                 else one worker, for ever.
             options: the engine's.
         """
-        asked = _asked(sys.argv[1:])
-        workers = workers if workers is not None else asked.workers
-        seconds = seconds if seconds is not None else asked.seconds
+        told = asked(sys.argv[1:])
+        workers = workers if workers is not None else told.workers
+        seconds = seconds if seconds is not None else told.seconds
         end_s = None if seconds is None else time.monotonic() + seconds
         with Interruptible() as signals:
 
@@ -449,38 +325,6 @@ class Service:
             raise EndpointError("the service does not run yet: await service.serve(), or call service.run()")
         if not self.host.send_udp(None, port, to, to_port, data):
             raise EndpointError(f"no way leads to {to}: give the service a gateway, or an address of that network")
-
-
-def _asked(arguments: Sequence[str]) -> argparse.Namespace:
-    """What a program's user asked of ``run()``; all else on the command line is the program's business."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seconds", type=float)
-    return parser.parse_known_args(arguments)[0]
-
-
-def _listed(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
-
-
-def _parsed(what: str, read: Callable[[str], Any], text: str) -> Any:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise ServiceError(f"{text!r} is no {what}: {error}") from None
-
-
-def _group(text: str) -> Address:
-    group = ipaddress.ip_address(text)
-    if not group.is_multicast:
-        raise ValueError("multicast groups are 224.0.0.0/4 and ff00::/8")
-    return group
-
-
-def _default_route(gateway: Any, addresses: tuple[Any, ...]) -> Route:
-    if not any(gateway in each.network for each in addresses):
-        raise ServiceError(f"gateway {gateway} is in none of {', '.join(str(each.network) for each in addresses)}")
-    return Route(ipaddress.ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0"), gateway)
 
 
 __all__ = ["Service", "ServiceError"]
