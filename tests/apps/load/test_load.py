@@ -15,6 +15,7 @@ from scapy.layers.l2 import Ether
 from wirespeed.apps.load import state
 from wirespeed.apps.load.load import Load
 from wirespeed.apps.load.path import see, send_due
+from wirespeed.apps.load.report import load_text
 from wirespeed.apps.load.requests import dns_requests, memcached_requests, udp_requests, zone_requests
 from wirespeed.apps.load.state import LoadQueue
 from wirespeed.eal.clock import tsc_hz
@@ -48,14 +49,15 @@ class Rig:
         self.load = Load(requests or udp_requests(64), *ends, protocol=protocol, **{"connections": 4, **options})
         self.load.address_to(0x0200_0000_0002, 0x0200_0000_0001)
         self.pool, self.region = Pool(2048), Region(8192, "load-test", huge=False)
-        self.step = tsc_hz() / rate
+        self.step = tsc_hz() * self.load.workers / rate
         self.now = START
         self.load.send(count, rate)
 
-    def send(self, room=32):
-        """Frames that are due now."""
+    def send(self, room=32, worker=0):
+        """Frames that are due now, of a worker."""
         vector = self.region.address
-        got = _send(self.load.address, self.pool.cache(0), vector, room, round(self.now))
+        queue = self.load.address + worker * self.load.stride
+        got = _send(queue, self.pool.cache(0), vector, room, round(self.now))
         if got == ENDED:
             return None
         descs = [load64(vector + 8 * i) for i in range(got)]
@@ -63,11 +65,11 @@ class Rig:
         self.pool.release(vector, got)
         return [Ether(frame) for frame in found]
 
-    def answer(self, data, connection):
-        """Bytes that came for a connection now."""
+    def answer(self, data, connection, worker=0):
+        """Bytes that came for a connection now, to a worker."""
         at = self.region.address + self.region.size - len(data)
         write_bytes(at, bytes(data))
-        _see(self.load.address, at, len(data), connection, round(self.now))
+        _see(self.load.address + worker * self.load.stride, at, len(data), connection, round(self.now))
         return self.load.result()
 
     def close(self):
@@ -93,7 +95,7 @@ def make():
 @pytest.fixture(scope="module")
 def endless():
     """One for all examples of hypothesis."""
-    made = Rig(protocol=state.MEMCACHED, requests=memcached_requests(requests=4))
+    made = Rig(protocol=state.MEMCACHED, requests=memcached_requests())
     made.now += 10 * made.step
     made.send()
     yield made
@@ -191,9 +193,27 @@ def test_an_end(make):
     rig.answer(bytes(8), 0)
     rig.load.send(5, 1000.0)
     frames = rig.send()
-    assert [bytes(frame[UDP].payload)[:8] for frame in frames] == [bytes(8)]
-    found = rig.answer(bytes(8), 0)
+    assert [bytes(frame[UDP].payload)[:8] for frame in frames] == [struct.pack("!Q", 3)]
+    assert [frame[UDP].sport for frame in frames] == [20003]
+    found = rig.answer(struct.pack("!Q", 1), 1)  # of the round before, at last
+    assert (found.answered, found.earlier, found.latency.count) == (0, 1, 0)
+    found = rig.answer(struct.pack("!Q", 3), 3)
     assert (found.sent, found.answered, found.duplicates, found.latency.count) == (1, 1, 0, 1)
+    assert found.latency.largest < 1e6
+
+
+def test_stragglers_before_a_round_begins(make):
+    """What comes between the word and the first request belongs to neither."""
+    rig = make(count=1, protocol=state.DNS, requests=[bytes(12)], port=53)
+    rig.send()
+    rig.load.send(1, 1000.0)
+    found = rig.answer(struct.pack("!HBBQ", 0, 0x84, 0, 0), 0)
+    assert (found.sent, found.answered, found.earlier) == (0, 0, 0)
+    rig.send()
+    found = rig.answer(struct.pack("!HBBQ", 0, 0x84, 0, 0), 0)
+    assert (found.sent, found.answered, found.earlier) == (1, 0, 1)
+    found = rig.answer(struct.pack("!HBBQ", 0, 0x84, 0, 0), 1)
+    assert (found.sent, found.answered, found.earlier) == (1, 1, 1)
 
 
 def test_dns(make, tmp_path):
@@ -241,27 +261,134 @@ def test_identities_wrap(make):
     ],
 )  # fmt: skip
 def test_memcached(make, body, kind):
-    rig = make(memcached_requests(keys=100, gets=1, sets=1, requests=50), protocol=state.MEMCACHED, port=11211)
+    rig = make(memcached_requests(keys=100, gets=1, sets=1), protocol=state.MEMCACHED, port=11211)
     rig.send()
     found = rig.answer(struct.pack("!HHHH", 0, 0, 1, 0) + body, 0)
     assert (found.kinds, found.answered) == ({kind: 1}, 1)
 
 
 def test_an_answer_in_several_datagrams(make):
-    rig = make(memcached_requests(requests=2), protocol=state.MEMCACHED, port=11211)
+    rig = make(memcached_requests(), protocol=state.MEMCACHED, port=11211)
     rig.send()
     for number in range(3):
         found = rig.answer(struct.pack("!HHHH", 0, number, 3, 0) + b"VALUE", 0)
         assert (found.answered, found.parts) == (number == 2, min(number + 1, 2))
 
 
-def test_what_memcached_is_asked():
-    found = memcached_requests(keys=1000, gets=3, sets=1, value_bytes=10, requests=4000)
-    assert {each[:8] for each in found} == {bytes((0, 0, 0, 0, 0, 1, 0, 0))}
-    gets = [each for each in found if each[8:12] == b"get "]
-    assert 0.7 < len(gets) / len(found) < 0.8
-    assert all(each.endswith(b" 0 0 10\r\nabcdefghij\r\n") for each in found if each not in gets)
-    assert all(len(each) == 8 + 4 + 16 + 2 for each in gets)
+def asked_of(frame):
+    """(command, number of its key) of a frame to memcached."""
+    data = bytes(frame[UDP].payload)
+    assert data[2:8] == bytes.fromhex("0000 0001 0000")
+    words = data[8:].split(b"\r\n")[0].split()
+    assert (words[1][:1], len(words[1])) == (b"k", 16)
+    if words[0] == b"set":
+        assert data.endswith(b" 0 0 11\r\nabcdefghijk\r\n")
+    return words[0].decode(), int(words[1][1:])
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_what_memcached_is_asked(make, six):
+    """Gets and sets by their ratio, of keys from all over a billion; every checksum is right."""
+    asked = memcached_requests(keys=10**9, gets=3, sets=1, value_bytes=11)
+    rig = make(asked, protocol=state.MEMCACHED, port=11211, six=six)
+    found = []
+    for _ in range(10):
+        rig.now += 32 * rig.step
+        frames = rig.send()
+        assert all(sound(frame) for frame in frames)
+        found += [asked_of(frame) for frame in frames]
+    keys = [key for _, key in found]
+    assert 0.65 < sum(command == "get" for command, _ in found) / len(found) < 0.85
+    assert len(set(keys)) == len(found) >= 280
+    assert min(keys) < 5e7
+    assert 9.5e8 < max(keys) < 10**9
+
+
+def test_every_key_is_stored_once(make):
+    """By two workers, which have every second; then come gets of the same keys."""
+    asked = memcached_requests(keys=41, gets=1, sets=0, value_bytes=11)
+    rig = make(asked, protocol=state.MEMCACHED, port=11211, workers=2, connections=5, count=7)
+    rig.now += 10 * rig.step
+    for worker in range(2):
+        rig.send(worker=worker)
+    rig.now += 10 * rig.step
+    for worker in range(2):
+        rig.send(worker=worker)
+    assert (rig.load.idle, rig.load.sent) == (True, 7)
+    rig.load.send(41, 1000.0, filling=True)
+    found = []
+    for _ in range(2):
+        for worker in range(2):
+            frames = rig.send(worker=worker)
+            assert {frame[UDP].sport % 2 for frame in frames} == {worker}
+            assert all(sound(frame) for frame in frames)
+            found += [asked_of(frame) for frame in frames]
+        rig.now += 50 * rig.step
+    assert sorted(found) == [("set", key) for key in range(41)]
+    rig.load.send(41, 1000.0)
+    found = [asked_of(frame) for worker in range(2) for frame in rig.send(worker=worker)]
+    rig.now += 50 * rig.step
+    found += [asked_of(frame) for worker in range(2) for frame in rig.send(worker=worker)]
+    assert {command for command, _ in found} == {"get"}
+    assert max(key for _, key in found) < 41
+
+
+@pytest.mark.parametrize("protocol", [state.UDP, state.DNS])
+def test_an_answer_comes_to_another_worker(make, protocol):
+    """Each is counted where it comes, once; the worker that asked says when it was due."""
+    requests = udp_requests(64) if protocol == state.UDP else [bytes(12)]
+    rig = make(requests, protocol=protocol, workers=3, connections=8, rate=3000.0)
+    frames = []
+    for worker in range(3):
+        rig.send(worker=worker)
+    rig.now += 30.01 * rig.step
+    for worker in range(3):
+        frames += rig.send(worker=worker)
+    assert len({frame[UDP].sport for frame in frames}) == 8
+    rig.now += rig.step
+    for number, frame in enumerate(frames):
+        data = bytearray(bytes(frame[UDP].payload)[:64])
+        if protocol == state.DNS:
+            data[2] = 0x84
+        for _ in range(2):
+            found = rig.answer(bytes(data), frame[UDP].sport - 20000, worker=number % 3)
+    assert (found.sent, found.answered, found.duplicates) == (len(frames) + 3, len(frames), len(frames))
+    assert found.latency.count == found.answered
+    assert found.latency.largest == pytest.approx(30e6, rel=0.01)
+    assert found.latency.smallest == pytest.approx(1e6, rel=0.02)
+    assert found.offered == pytest.approx(3000, rel=0.01)
+
+
+def test_requests_take_turns_whatever_their_length(make):
+    """A thousand of fifty lengths; each frame is the one of its request."""
+    payloads = [number.to_bytes(8, "big") + bytes(number % 50 * [number % 256]) for number in range(1000)]
+    rig = make([bytes(2) + each for each in payloads], protocol=state.DNS, rate=1e6, timeout_s=0.1)
+    rig.now += 1010 * rig.step
+    frames = [rig.send()]
+    for _ in range(40):
+        rig.now += 32 * rig.step
+        frames.append(rig.send())
+    seen = [bytes(frame[UDP].payload)[: frame[UDP].len - 8] for each in frames for frame in each][:1000]
+    assert [each[2:] for each in seen] == payloads
+    assert all(sound(frame) for frame in frames[1])
+
+
+def test_percentiles_of_what_is_lost(make):
+    """A lost request is later than all others: beyond their share there is no figure."""
+    rig = make(timeout_s=0.5, rate=1000.0)
+    frames = rig.send()
+    rig.now += 19 * rig.step + 10
+    frames += rig.send()
+    for frame in frames[1:]:  # the first is lost
+        found = rig.answer(bytes(frame[UDP].payload), frame[UDP].sport - 20000)
+    assert (found.sent, found.lost, found.latency.count) == (20, 1, 19)
+    assert found.latency.percentile(99) == found.percentile(95) == found.latency.largest
+    assert found.percentile(96) is None
+    assert found.percentile(50) == pytest.approx(9e6, rel=0.01)
+    assert found.percentiles((5.0, 95.1)) == {"p5": found.percentile(5), "p95.1": None}
+    said = load_text(found)
+    assert "of answered; 1 lost" in said
+    assert "p99 > 500,000 " in said
 
 
 @given(st.binary(max_size=64), st.integers(0, 3))
@@ -270,7 +397,7 @@ def test_hostile(endless, data, connection):
     after = endless.answer(data, connection)
     counted = [
         getattr(after, name) - getattr(before, name)
-        for name in ("answered", "duplicates", "strangers", "short", "parts")
+        for name in ("answered", "duplicates", "strangers", "earlier", "short", "parts")
     ]
     assert sum(counted) == 1
 
@@ -283,6 +410,8 @@ def test_hostile(endless, data, connection):
         lambda: Load(udp_requests(8), (HERE, 1), (THERE, 7), connections=0),
         lambda: Load(udp_requests(8), (HERE, 65000), (THERE, 7), connections=1000),
         lambda: Load(udp_requests(8), (HERE, 1), (THERE6, 7)),
+        lambda: Load(udp_requests(8), (HERE, 1), (THERE, 7), connections=2, workers=3),
+        lambda: memcached_requests(keys=101, key_bytes=3), lambda: memcached_requests(keys=2 * 10**9),
     ],
 )  # fmt: skip
 def test_what_cannot_be(wrong):

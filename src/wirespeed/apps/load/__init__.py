@@ -11,6 +11,7 @@ An open loop: a server that stands still for a second is asked on, and each of t
 due. A tester that waits for answers, or counts from when it got round to sending, leaves out just the requests that
 would have taken long ("coordinated omission": Tene, "How NOT to Measure Latency", 2013).
 
-Nothing is remembered of a request but a bit. Its number is in the answer (in the first eight bytes of a datagram, or as
-the 16 bits by which DNS and memcached know a request, and the port it came to), and its number says when it was due.
+Nothing is remembered of a request but, once it is answered, a tag. Its number is in the answer (in the first eight
+bytes of a datagram, or as the 16 bits by which DNS and memcached know a request, and the port it came to), and its
+number says when it was due.
 """

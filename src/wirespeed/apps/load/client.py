@@ -15,6 +15,7 @@ from typing import Any
 
 from wirespeed.apps.load.load import FIRST_PORT, End, Load, LoadPort, LoadResult
 from wirespeed.apps.load.path import see
+from wirespeed.apps.load.requests import KeyedRequests
 from wirespeed.apps.load.state import UDP
 from wirespeed.apps.service import Service
 from wirespeed.errors import ConfigError, WirespeedError
@@ -81,7 +82,7 @@ class Client:
         gateway: by which, where the server is beyond that prefix.
         mac: the Ethernet address to send to; asked for unless given.
         first_port: of the connections.
-        connections, protocol, timeout_s: see :class:`wirespeed.apps.load.load.Load`.
+        connections, protocol, timeout_s, workers: see :class:`wirespeed.apps.load.load.Load`.
         options: of the engine.
 
     Raises:
@@ -92,7 +93,7 @@ class Client:
         self,
         spec: str,
         address: str,
-        requests: Sequence[bytes],
+        requests: Sequence[bytes] | KeyedRequests,
         server: End,
         *,
         gateway: str = "",
@@ -101,6 +102,7 @@ class Client:
         connections: int = 64,
         protocol: int = UDP,
         timeout_s: float = 1.0,
+        workers: int = 1,
         **options: Any,
     ) -> None:
         try:
@@ -109,13 +111,13 @@ class Client:
             raise ConfigError(f"{address!r} is no address with its prefix: 10.7.0.1/24 ({error})") from None
         hop = server[0] if server[0] in own.network else _hop(gateway, server[0], own)
         self.service = _Asking(spec, address, gateway=gateway or (), neighbours={str(hop): mac} if mac else None)
-        self.load = Load(requests, (own.ip, first_port), server, connections, protocol, timeout_s)
+        self.load = Load(requests, (own.ip, first_port), server, connections, protocol, timeout_s, workers)
         self.service.load = self.load
         self._hop, self._timeout_s, self._options = hop, timeout_s, options
 
     def __enter__(self) -> "Client":
         try:
-            self.service.start(1, **{"idle": "latency", **self._options})
+            self.service.start(self.load.workers, **{"idle": "latency", **self._options})
         except BaseException:
             self.load.close()
             raise
@@ -149,10 +151,22 @@ class Client:
         Raises:
             ConfigError: see :meth:`wirespeed.apps.load.load.Load.send`.
         """
+        return self._ask(count or max(1, round(rate * seconds)), rate, watch)
+
+    def fill(self, rate: float, watch: Callable[[Load], bool] | None = None) -> LoadResult:
+        """Store every key once, in order, at ``rate`` a second; ``stored`` of the result's kinds says how many are.
+
+        Raises:
+            ConfigError: the requests are not by key; as :meth:`run`.
+        """
+        keyed = self.load.keyed
+        return self._ask(keyed.keys if keyed else 1, rate, watch, filling=True)
+
+    def _ask(self, count: int, rate: float, watch: Callable[[Load], bool] | None, filling: bool = False) -> LoadResult:
         load, port = self.load, self.service.output
         port.refresh()
         before = port.stats().tx_dropped
-        load.send(count or max(1, round(rate * seconds)), rate)
+        load.send(count, rate, filling)
         while not load.idle and not self._look(watch):
             self.service.poll(_TICK_S)
         load.halt()

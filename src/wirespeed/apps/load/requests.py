@@ -1,8 +1,14 @@
-"""What is asked: payloads of UDP datagrams, written before the first of them leaves."""
+"""What is asked: payloads of UDP datagrams, written before the first of them leaves.
+
+Questions and datagrams are written down whole, and take turns. Of gets and sets only one each is: which of them comes
+next, and of which key, is drawn for each request as it leaves, so that any number of keys costs the same.
+"""
 
 import random
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from wirespeed.errors import ConfigError
@@ -11,8 +17,30 @@ LONGEST: int = 1400
 """Bytes of a request: one frame of any path."""
 LEAST: int = 8
 """Of a plain datagram: its number."""
-REQUESTS: int = 1 << 18
-"""So many may be written down; then they come round again."""
+KEYS_MAX: int = 10**9
+
+
+@dataclass(frozen=True)
+class KeyedRequests:
+    """Gets and sets of random keys.
+
+    Attributes:
+        get, set: the payload of each, of key 0.
+        keys: how many there are.
+        gets, sets: so many of the one for so many of the other.
+        last_digit: where a key's last digit is in a payload.
+        digits: how many are written.
+        seed: of what is random.
+    """
+
+    get: bytes
+    set: bytes
+    keys: int
+    gets: int
+    sets: int
+    last_digit: int
+    digits: int
+    seed: int
 
 
 def udp_requests(size: int) -> list[bytes]:
@@ -40,20 +68,21 @@ def dns_requests(file: str | Path, edns: int = 1232) -> list[bytes]:
     import dns.name
     import dns.rdatatype
 
+    number_of = cache(dns.rdatatype.from_text)
     found = []
     for where, line in _lines(file):
         name, _, kind = line.partition(" ")
         try:
             asked = dns.name.from_text(name).to_wire()
             assert asked is not None
-            found.append(_question(asked, int(dns.rdatatype.from_text(kind.strip() or "A")), edns))
+            found.append(_question(asked, int(number_of(kind.strip() or "A")), edns))
         except (dns.exception.DNSException, ValueError) as error:
             raise ConfigError(
                 f"{where}: {line!r} is no question: a name and a type, www.example.com A ({error})"
             ) from None
     if not found:
         raise ConfigError(f"{file}: there is no question in it")
-    return found[:REQUESTS]
+    return found
 
 
 def zone_requests(file: str | Path, seed: int = 1, edns: int = 1232) -> list[bytes]:
@@ -70,7 +99,7 @@ def zone_requests(file: str | Path, seed: int = 1, edns: int = 1232) -> list[byt
         for kind in sorted({kind for kind, _, _ in records(packed)})
     ]
     random.Random(seed).shuffle(asked)
-    return [_question(name, kind, edns) for name, kind in asked[:REQUESTS]]
+    return [_question(name, kind, edns) for name, kind in asked]
 
 
 def memcached_requests(
@@ -80,8 +109,7 @@ def memcached_requests(
     key_bytes: int = 16,
     value_bytes: int = 100,
     seed: int = 1,
-    requests: int = 65_536,
-) -> list[bytes]:
+) -> KeyedRequests:
     """Gets and sets of random keys, in random order by their ratio.
 
     Args:
@@ -89,38 +117,33 @@ def memcached_requests(
         gets, sets: so many of the one for so many of the other.
         key_bytes, value_bytes: of each.
         seed: of what is random.
-        requests: how many are written down.
 
     Raises:
         ConfigError: out of range.
     """
-    if not 1 <= keys <= 10**9 or not len(str(keys)) + 1 <= key_bytes <= 250:
-        raise ConfigError(f"{keys} keys of {key_bytes} bytes are not possible: up to 10^9, of at most 250 bytes")
-    if gets < 0 or sets < 0 or gets + sets == 0:
+    digits = len(str(keys - 1))
+    if not 1 <= keys <= KEYS_MAX or not digits + 1 <= key_bytes <= 250:
+        raise ConfigError(
+            f"{keys} keys of {key_bytes} bytes are not possible: up to 10^9, of {digits + 1} to 250 bytes"
+        )
+    if gets < 0 or sets < 0 or not 0 < gets + sets < 1 << 31:
         raise ConfigError(f"{gets}:{sets} is no ratio of gets to sets")
     if not 0 <= value_bytes <= LONGEST - 300:
         raise ConfigError(f"values of {value_bytes} bytes do not fit a datagram: up to {LONGEST - 300}")
-    chosen = random.Random(seed)
+    frame = bytes((0, 0, 0, 0, 0, 1, 0, 0))
+    key = b"k" + b"0" * (key_bytes - 1)
     value = bytes(97 + number % 26 for number in range(value_bytes))
-    found = []
-    for _ in range(min(requests, REQUESTS)):
-        key = _key(chosen.randrange(keys), key_bytes)
-        if chosen.randrange(gets + sets) < gets:
-            body = b"get " + key + b"\r\n"
-        else:
-            body = b"set " + key + b" 0 0 " + str(value_bytes).encode() + b"\r\n" + value + b"\r\n"
-        found.append(bytes((0, 0, 0, 0, 0, 1, 0, 0)) + body)
-    return found
+    return KeyedRequests(
+        get=frame + b"get " + key + b"\r\n",
+        set=frame + b"set " + key + b" 0 0 " + str(value_bytes).encode() + b"\r\n" + value + b"\r\n",
+        keys=keys, gets=gets, sets=sets, last_digit=len(frame) + 4 + key_bytes - 1, digits=digits, seed=seed,
+    )  # fmt: skip
 
 
 def _question(name: bytes, kind: int, edns: int) -> bytes:
     """A question to an authoritative server (recursion is not desired), RFC 1035 section 4.1; its id is 0."""
     opt = struct.pack("!BHHIH", 0, 41, edns, 0, 0) if edns else b""  # RFC 6891 section 6.1.2
     return struct.pack("!HHHHHH", 0, 0, 1, 0, 0, 1 if edns else 0) + name + struct.pack("!HH", kind, 1) + opt
-
-
-def _key(number: int, size: int) -> bytes:
-    return b"k" + str(number).encode().rjust(size - 1, b"0")
 
 
 def _lines(file: str | Path) -> Iterator[tuple[str, str]]:
@@ -135,4 +158,7 @@ def _lines(file: str | Path) -> Iterator[tuple[str, str]]:
             yield f"{file}:{number}", line
 
 
-__all__ = ["LEAST", "LONGEST", "REQUESTS", "dns_requests", "memcached_requests", "udp_requests", "zone_requests"]
+__all__ = [
+    "KEYS_MAX", "LEAST", "LONGEST", "KeyedRequests", "dns_requests", "memcached_requests", "udp_requests",
+    "zone_requests",
+]  # fmt: skip
