@@ -1,15 +1,24 @@
-"""``wirespeed load`` over a TAP: its counts are those of the kernel and of a server that misbehaves."""
+"""``wirespeed load`` over a veth: NSD, memcached and our own services at rates where nothing is lost, a server that
+misbehaves, and nobody. All ask by one kind of graph, so that its loop is compiled once."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from nsd import CONFIGURATION
 from topology import COMPILE_S, SOURCE, WHY_NOT, Host, eventually
 
-pytestmark = [pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-"), pytest.mark.long]
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 
 HERE, THERE = "10.7.0.1", "10.7.0.2"
+ENVIRONMENT = {"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"}
+ZONE = "\n".join(
+    ["$ORIGIN example.com.", "$TTL 60", "@ SOA ns root 1 2 3 4 5", "@ NS ns", "ns A 192.0.2.1"]
+    + [f"h{number} A 192.0.2.{number}" for number in range(100)]
+) + "\n"  # fmt: skip
+RATE, SECONDS = 2000, 0.5
 
 # An echo that forgets each hundredth datagram, says each fiftieth twice, and stands still for a while at the 500th.
 # 33 is SO_RCVBUFFORCE.
@@ -31,29 +40,146 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
 
 
 @pytest.fixture(scope="module")
-def host():
-    made = Host("load")
-    yield made
-    made.remove()
-
-
-def load(host, *arguments):
-    """Run the command with a server beside it; what it printed."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "wirespeed", "load", *arguments, "--json"], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-    )  # fmt: skip
+def link():
+    """The server's namespace, and the one where the load's end of a veth is."""
+    server, beyond = Host("load-server"), Host("load")
     try:
-        eventually(lambda: "ws0" in host.run("ip", "-br", "link") or child.poll() is not None, "the device", COMPILE_S)
-        if child.poll() is None:
-            host.run("ip", "address", "add", f"{THERE}/24", "dev", "ws0")
-            host.run("ip", "link", "set", "dev", "ws0", "up")
-        out, errors = child.communicate(timeout=COMPILE_S)
+        server.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire", "netns", beyond.name)
+        server.run("ip", "address", "add", f"{THERE}/24", "dev", "eth0")
+        server.run("ip", "link", "set", "dev", "eth0", "up")
+        beyond.run("ip", "link", "set", "dev", "wire", "up")
+        yield server, beyond
     finally:
-        child.kill()
-        child.wait()
-    assert child.returncode == 0, errors
-    return json.loads(out)
+        server.remove()
+        beyond.remove()
+
+
+def run(link, what, to, address, *arguments):
+    """The command, when it has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "wirespeed", "load", what, f"af_packet:wire,netns={link[1].name}", "--to", to,
+         "--address", address, *arguments], capture_output=True, text=True, timeout=COMPILE_S, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def load(link, what, *arguments, seconds=SECONDS):
+    """What the command printed, in JSON and beside it."""
+    done = run(
+        link, what, THERE, f"{HERE}/24", "--rate", str(RATE), "--seconds", str(seconds), *arguments, "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def sane(found):
+    """All was answered, once, by schedule; and the histogram has each answer."""
+    assert found["sent"] == RATE * SECONDS
+    assert (found["answered"], found["lost"]) == (found["sent"], 0)
+    assert found["latency_ns"]["count"] == sum(found["kinds"].values()) == found["answered"]
+    assert found["offered"] == pytest.approx(RATE, rel=0.05)
+    names = ("errors", "duplicates", "strangers", "earlier", "short", "parts", "refused")
+    assert [found[name] for name in names] == [0] * len(names)
+    assert 0 < found["latency_ns"]["min"] <= found["latency_ns"]["p50"] <= found["latency_ns"]["max"]
+    assert found["latency_of_sent_ns"] == {name: value for name, value in found["latency_ns"].items() if name[0] == "p"}
+
+
+def udp_listens(host, port):
+    """Whether somebody has the port."""
+    return f":{port:04X} " in host.run("cat", "/proc/net/udp")
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """A zone, and questions: half of the names are not there."""
+    folder = tmp_path_factory.mktemp("zone")
+    (folder / "zone").write_text(ZONE)
+    (folder / "names").write_text("".join(f"h{number}.example.com A\n" for number in range(200)))
+    return folder
+
+
+def asks_names(link, names, *arguments):
+    found, _ = load(link, "dns", "--names", str(names / "names"), *arguments)
+    sane(found)
+    assert found["kinds"] == {"noerror": RATE * SECONDS / 2, "nxdomain": RATE * SECONDS / 2}
+
+
+def asks_keys(link, *arguments):
+    """All is stored first: then every get is a hit."""
+    found, said = load(link, "memcached", "--keys", "1k", "--ratio", "3:1", "--fill-rate", "2k", *arguments)
+    sane(found)
+    assert "stored 1,000 of 1,000 keys" in said
+    assert (found["fill"]["kinds"], found["fill"]["sent"]) == ({"stored": 1000}, 1000)
+    assert set(found["kinds"]) == {"hit", "stored"}
+    assert 0.65 < found["kinds"]["hit"] / found["answered"] < 0.85
+
+
+@pytest.mark.skipif(not shutil.which("nsd", path="/usr/sbin:/usr/bin"), reason="needs nsd: apt-get install nsd")
+def test_nsd(link, names):
+    text = CONFIGURATION.format(port=53, folder=names, origin="example.com", zone=names / "zone")
+    (names / "nsd.conf").write_text(text.replace("127.0.0.1@53", f"{THERE}@53"))
+    server = link[0].start("nsd", "-d", "-c", str(names / "nsd.conf"))
+    eventually(lambda: udp_listens(link[0], 53), "NSD listens")
+    asks_names(link, names)
+    assert server.poll() is None
+
+
+@pytest.fixture(scope="module")
+def memcached(link):
+    if not shutil.which("memcached"):
+        pytest.skip("needs memcached: apt-get install memcached")
+    link[0].start("memcached", "-U", "11211", "-p", "0", "-u", "nobody", "-l", THERE, "-t", "1", "-m", "64")
+    eventually(lambda: udp_listens(link[0], 11211), "memcached listens")
+
+
+def test_memcached(link, memcached):
+    asks_keys(link)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("memcached")
+def test_keys_that_nobody_stored(link):
+    """Misses are answers, and counted."""
+    found, said = load(link, "memcached", "--keys", "1M", "--key", "30", "--ratio", "1:0", "--no-fill")
+    sane(found)
+    assert (found["kinds"], found["fill"]) == ({"miss": RATE * SECONDS}, None)
+    assert "stored" not in said
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("memcached")
+def test_two_workers(link):
+    """Answers come to whom the kernel's hash says."""
+    asks_keys(link, "--workers", "2")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("what", ["dns", "memcached"])
+def test_our_own(what, workers, names):
+    """The load on one end of a veth, a service of ours on the other."""
+    ends = Host("load-ours"), Host("load")
+    service = None
+    try:
+        ends[0].run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire", "netns", ends[1].name)
+        for host, device in zip(ends, ("eth0", "wire"), strict=True):
+            host.run("ip", "link", "set", "dev", device, "up")
+        options = {"dns": ["--zone", str(names / "zone"), "--rate", "0"], "memcached": ["--memory", "16M"]}[what]
+        with (names / "out").open("w") as out:
+            service = subprocess.Popen(
+                [sys.executable, "-m", "wirespeed", what, f"af_packet:eth0,netns={ends[0].name}", "--address",
+                 f"{THERE}/24", *options], stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT,
+            )  # fmt: skip
+        said = names / "out"
+        eventually(lambda: ": " in said.read_text() or service.poll() is not None, "the service", COMPILE_S)
+        assert service.poll() is None, said.read_text()
+        more = ["--workers", workers]
+        asks_names(ends, names, *more) if what == "dns" else asks_keys(ends, *more)
+    finally:
+        if service is not None:
+            service.kill()
+            service.wait()
+        for host in ends:
+            host.remove()
 
 
 def udp(host):
@@ -63,33 +189,29 @@ def udp(host):
     return found["InDatagrams"], found["OutDatagrams"], found["NoPorts"]
 
 
-def test_counts_are_the_kernels(host):
+def test_counts_are_the_kernels(link):
     """Loss, answers twice and a pause of the server, as its program has it; latency counts from when it was due."""
+    host = link[0]
     server = host.start(sys.executable, "-c", SERVER)
     eventually(lambda: ":0007" in host.run("cat", "/proc/net/udp"), "the server listens")
     before = udp(host)
-    found = load(
-        host, "udp", f"tap:ws0,netns={host.name}", "--to", THERE, "--address", f"{HERE}/24", "--rate", "2k",
-        "--seconds", "1", "--connections", "16", "--size", "100",
-    )  # fmt: skip
+    found, _ = load(link, "udp", "--connections", "16", "--size", "100", seconds=1)
     received, sent, stray = (after - old for after, old in zip(udp(host), before, strict=True))
     server.kill()
     assert (found["sent"], stray) == (2000, 0)
     assert received == found["sent"]
     assert (found["lost"], found["duplicates"]) == (20, 20)
     assert found["answered"] + found["duplicates"] == sent
-    names = ("errors", "strangers", "short", "refused")
-    assert [found[name] for name in names] == [0, 0, 0, 0]
+    names = ("errors", "strangers", "earlier", "short", "refused")
+    assert [found[name] for name in names] == [0] * 5
+    assert found["latency_of_sent_ns"]["p99.9"] is None  # a hundredth is lost
     assert found["latency_ns"]["max"] > 150e6  # the 500th stood for a fifth of a second,
     assert found["latency_ns"]["p90"] > 20e6  # and some four hundred behind it were due meanwhile
 
 
-def test_nobody_there(host):
+@pytest.mark.long
+def test_nobody_there(link):
     """An address that does not answer ARP is an error that says so, and nothing was sent."""
-    done = subprocess.run(
-        [sys.executable, "-m", "wirespeed", "load", "udp", f"tap:ws1,netns={host.name}", "--to", "10.8.0.2",
-         "--address", "10.8.0.1/24", "--seconds", "1"], capture_output=True, text=True, timeout=COMPILE_S,
-        env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-    )  # fmt: skip
+    done = run(link, "udp", "10.8.0.2", "10.8.0.1/24")
     assert done.returncode == 2
     assert "10.8.0.2 does not answer" in done.stderr

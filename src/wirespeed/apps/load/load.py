@@ -172,8 +172,8 @@ class Load(Shared):
         for worker, record in enumerate(self._records()):
             record.filling = int(filling)
             record.cost = max(1, round((tsc_hz() << FRACTION) / share))
+            record.round += 1  # the worker begins anew first: what it sends before it has a limit is of the round before
             record.limit = record.packets + (count + self.workers - worker - 1) // self.workers
-            record.round += 1  # what it is told first, then that there is something
 
     def _records(self) -> list[Any]:
         return [LoadQueue(self.address + worker * self.stride) for worker in range(self.workers)]
