@@ -172,7 +172,7 @@ class Load(Shared):
         for worker, record in enumerate(self._records()):
             record.filling = int(filling)
             record.cost = max(1, round((tsc_hz() << FRACTION) / share))
-            record.round += 1  # the worker begins anew first: what it sends before it has a limit is of the round before
+            record.round += 1  # before it has a limit: what left until the worker begins anew is not of this round
             record.limit = record.packets + (count + self.workers - worker - 1) // self.workers
 
     def _records(self) -> list[Any]:
