@@ -7,8 +7,8 @@ over memif             the client is testpmd (``flowgen``) on the other core, it
                        is testpmd as echo (``macswap``) at the same place in the same run
 over af_xdp            a client at the far end of a veth; peers are kernel sockets: recvmmsg in compiled code,
                        asyncio, uvloop
-latency                single requests there and back on that veth, 0.5 ms apart; the worker never sleeps, and the peer
-                       polls a kernel socket
+latency                requests by schedule on that veth, a tenth of what the slower of the two servers in C's place
+                       answers (ours or recvmmsg); the worker never sleeps, and the peer polls a kernel socket
 idle                   time on a core while nothing comes
 =====================  ============================================================================================
 
@@ -36,6 +36,7 @@ from wirespeed.bench.port_load import Load
 from wirespeed.bench.port_memif import SCENES, Turn, connected, count, memif_path, places, testpmd, their_turn
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_latency import Latencies, latencies
 from wirespeed.bench.serve_memory import ECHO, echo, serving
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.synthetic import udp4
@@ -56,6 +57,8 @@ _BENCH = "serve"
 _FLOWGEN = ("10.254.0.0", "00:01:02:03:04:00", 1001)  # who testpmd's flowgen is, and the port it asks
 _ASKED = ("10.253.0.0/16", "00:01:02:03:04:01")
 _READY_S = 30.0
+_SHARES = (0.5, 0.999)
+_PROBES, _PROBES_QUICK = 100_000, 200
 
 
 def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
@@ -143,32 +146,39 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
             with Sink(veths.left, "eth0") as sink, Load(veths.left, "eth0", frame, far) as load:
                 return rate(lambda: sink.packets, settings.seconds, load.on, load.off)
 
-        def halves() -> list[float]:
-            return percentiles(veths.left, "eth0", frame, 200 if settings.quick else 4000, (0.5, 0.999))
+        def ours_answering(idle: str) -> contextlib.AbstractContextManager[Service]:
+            service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
+            service.udp(ECHO)(echo)
+            return serving(service, idle=idle)
 
         rates: dict[str, list[float]] = {}
-        times: dict[str, list[list[float]]] = {}
         share = 0.0
         for number in range(settings.pairs):
             tell(f"on a veth: round {number + 1} of {settings.pairs}")
-            for idle in ("balanced", "latency"):  # its peer for the time of an answer never sleeps either
-                service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
-                service.udp(ECHO)(echo)
-                with serving(service, idle=idle):
-                    _answering(veths, frame)
-                    if idle == "latency":
-                        times.setdefault("ours", []).append(halves())
-                    else:
-                        rates.setdefault("ours", []).append(answers())
-                        share = _share(settings)
+            with ours_answering("balanced"):
+                _answering(veths, frame)
+                rates.setdefault("ours", []).append(answers())
+                share = _share(settings)
             for kind in kinds if settings.peer else ():
                 with _kernel_echo(veths, kind, here, worker):
                     _answering(veths, frame)
                     rates.setdefault(kind, []).append(answers())
+        load = min(median(rates[kind]) for kind in ("ours", "mmsg") if kind in rates) / 10
+        times: dict[str, list[Latencies]] = {}
+        for number in range(settings.pairs):
+            tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {settings.pairs}")
+            # Its peer never sleeps either.
+            servers = {"ours": ours_answering("latency")}
             if settings.peer:
-                with _kernel_echo(veths, "busy", here, worker):
+                servers["busy"] = _kernel_echo(veths, "busy", here, worker)
+            for name, server in servers.items():
+                with server:
                     _answering(veths, frame)
-                    times.setdefault("busy", []).append(halves())
+                    count = _PROBES_QUICK if settings.quick else _PROBES
+                    found_here = latencies(veths.left, "eth0", frame, load, count, far, _SHARES)
+                    times.setdefault(name, []).append(found_here)
+        lost = {name: sum(each.lost for each in turns) for name, turns in times.items()}
+        settings.notes.append(f"latency at {load:,.0f} requests/s, probes without an answer: {lost}")
         stack.close()
     found += _rate_rows(rates)
     found += _time_rows(times)
@@ -191,14 +201,14 @@ def _rate_rows(rates: dict[str, list[float]]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _time_rows(times: dict[str, list[list[float]]]) -> list[Row]:
+def _time_rows(times: dict[str, list[Latencies]]) -> list[Row]:
     found = []
-    for index, name in enumerate(("p50", "p99.9")):
-        mine = [each[index] for each in times["ours"]]
-        other = [each[index] for each in times.get("busy", [])]
+    for index, share in enumerate(_SHARES):
+        mine = [each.microseconds[index] for each in times["ours"]]
+        other = [each.microseconds[index] for each in times.get("busy", [])]
         found.append(
             Row(
-                _BENCH, f"latency on a veth, {name}", "us", median(mine),
+                _BENCH, f"latency on a veth at a tenth of the load, p{share * 100:g}", "us", median(mine),
                 "kernel socket, busy polling" if other else None,
                 median(other) if other else None,
                 median(b / a for a, b in zip(mine, other, strict=True)) if other else None,
