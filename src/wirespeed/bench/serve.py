@@ -36,6 +36,7 @@ from wirespeed.bench.port_load import Load
 from wirespeed.bench.port_memif import SCENES, Turn, connected, count, memif_path, places, testpmd, their_turn
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_client import shown
 from wirespeed.bench.serve_latency import Latencies, latencies
 from wirespeed.bench.serve_memory import ECHO, echo, serving
 from wirespeed.bench.settings import Settings
@@ -93,17 +94,13 @@ def _over_memif(settings: Settings, tell: Tell) -> Row:
         ours.append(_our_turn(settings))
         if settings.peer:
             theirs.append(their_turn(SCENES[3], "server", 64, settings))
-    settings.notes.append(f"{what}: ours {_shown(ours)}; testpmd {_shown(theirs) if theirs else 'not run'}")
+    settings.notes.append(f"{what}: ours {shown(ours)}; testpmd {shown(theirs) if theirs else 'not run'}")
     value = median(turn.rate for turn in ours)
     if not theirs:
         return Row(_BENCH, what, "requests/s", value)
     ratio = median(a.rate / b.rate for a, b in zip(ours, theirs, strict=True))
     peer = median(turn.rate for turn in theirs)
     return Row(_BENCH, what, "requests/s", value, f"{version()} testpmd macswap", peer, ratio)
-
-
-def _shown(turns: list[Turn]) -> str:
-    return ", ".join(f"{t.rate / 1e6:.2f} M/s ({t.before_ns:.0f}/{t.after_ns:.0f} ns)" for t in turns)
 
 
 def _our_turn(settings: Settings) -> Turn:
@@ -168,7 +165,7 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
         for number in range(settings.pairs):
             tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {settings.pairs}")
             # Its peer never sleeps either.
-            servers = {"ours": ours_answering("latency")}
+            servers: dict[str, contextlib.AbstractContextManager[object]] = {"ours": ours_answering("latency")}
             if settings.peer:
                 servers["busy"] = _kernel_echo(veths, "busy", here, worker)
             for name, server in servers.items():

@@ -5,6 +5,7 @@ are in a cache by chance. Rows:
 
 - the service, between a capture in memory and a sink, on one core. The peer is NSD with the same zone on one core,
   asked by ``dnsperf`` over loopback from the other: its figure has the kernel's sockets in it, as it has in use.
+- the same over memif, asked by ``wirespeed load`` on the other core.
 - an answer: what of that is DNS, ``ahead()`` for each question of a burst, then ``serve()``, where the question lies.
 - without asking ahead: what prefetching gains.
 - names in the cache: 1,000 names: what is left when memory costs nothing.
@@ -41,6 +42,7 @@ from wirespeed.bench.frames import Frame
 from wirespeed.bench.pairing import Pair, summarise
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_client import over_memif, shown
 from wirespeed.bench.serve_memory import serving
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.synthetic import udp4
@@ -253,7 +255,7 @@ def _measure(
     for kind in kinds.values():
         measure(*kind)
     turns: dict[str, list[float]] = {name: [] for name in kinds}
-    pairs = []
+    pairs, far = [], []
     for turn in range(settings.pairs):
         tell(f"turn {turn + 1} of {settings.pairs}")
         for name, kind in kinds.items():
@@ -261,9 +263,15 @@ def _measure(
         peer = nsd.rate(inputs.perf, 1 if settings.quick else 5) if nsd is not None else None
         if not settings.quick:  # to see that it works, a service need not be compiled once more
             pairs.append(Pair(served(settings, server, inputs), peer))
+            asking = ["--names", str(inputs.perf)]
+            turned = over_memif(lambda service: answer_dns(service, server), "dns", asking, 2 * settings.seconds)
+            far.append((turned, Pair(turned.rate, peer)))
     beside, found = "NSD on one core, dnsperf on loopback", []
     if pairs:
         found.append(Row.of("serve", f"DNS service in memory, {about}, random", "requests/s", summarise(pairs), beside))
+        paired = summarise([pair for _, pair in far])
+        found.append(Row.of("serve", f"DNS service over memif, {about}, random", "requests/s", paired, beside))
+        settings.notes.append(f"DNS over memif: {shown([turn for turn, _ in far])}")
     found += [Row("serve", f"a DNS answer, {name}", "cycles", median(figures)) for name, figures in turns.items()]
     size = server.stats().memory_bytes / len(inputs.names)
     return [*found, Row("serve", f"DNS, memory, {about}", "bytes/name", size)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _IGNORE_OUTGOING = 263, 23
+_SO_RCVBUFFORCE, _BUFFERED = 33, 16 << 20  # answers of a prober that stood still wait for it
 _PATIENCE_S = 0.2
 _BUFFER, _TIMES = 4096, 8192
 
@@ -74,6 +75,7 @@ def latencies(
     with made, Region(_TIMES + count * 8, "wirespeed-latency", huge=False) as memory:
         within(netns, lambda: made.bind((interface, _ETH_P_ALL)))
         made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFERED)
         write_bytes(memory.address, frame)
         hz = tsc_hz()
         arguments = (memory.address, len(frame), count, round(hz / rate), int(_PATIENCE_S * hz))

@@ -7,6 +7,7 @@ is the rows of the echo. Rows:
 - gets: ``ahead()`` for each request of a burst, then ``serve()``. The peer is Debian's memcached with one thread on one
   core, asked over loopback UDP by libmemcached's ``memcaslap`` (nine gets to a set, as many keys as it sets) from the
   other: its figure has the kernel's sockets in it, as it has in use.
+- gets, and nine to a set, over memif, of the service on one core, asked by ``wirespeed load`` on the other.
 - nine gets to a set, which is what the peer's figure is of.
 - without asking ahead: what prefetching gains.
 - keys in the cache: 1,000 keys: what is left when memory costs nothing.
@@ -30,10 +31,12 @@ from numpy.typing import NDArray
 
 from wirespeed.apps.memcached.serve import ahead, serve
 from wirespeed.apps.memcached.server import MemcachedServer
+from wirespeed.apps.memcached.service import answer_memcached
 from wirespeed.apps.memcached.state import ServerView
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.pairing import Pair, summarise
 from wirespeed.bench.result import Row
+from wirespeed.bench.serve_client import over_memif, shown
 from wirespeed.bench.settings import Settings
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.jit import copy64, cycles, kernel, lent, load64
@@ -83,9 +86,11 @@ def answer_all(state: int, rows: int, stride: int, count: int, cells: int, askin
 
 
 def _keys(numbers: NDArray[np.int64]) -> Rows:
-    """Keys of 16 digits, one in each row."""
+    """Keys as ``wirespeed load`` has them, a letter and 15 digits, one in each row."""
     tens = 10 ** np.arange(15, -1, -1, dtype=np.int64)
-    return (numbers[:, None] // tens % 10 + 48).astype(np.uint8)
+    found = (numbers[:, None] // tens % 10 + 48).astype(np.uint8)
+    found[:, 0] = ord("k")
+    return found
 
 
 def _requests(parts: Sequence[bytes | Rows], count: int, stride: int) -> Rows:
@@ -217,7 +222,11 @@ def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
                 f"get, {about}, random, without asking ahead": (server, gets(random), False),
                 "get, 1,000 keys, in the cache": (small, gets(chosen.integers(0, 1000, 1 << 13)), True),
             }
-            return _measure(settings, tell, kinds, peer, server.stats().memory_bytes / keys)
+            item_bytes = server.stats().memory_bytes / keys
+            found = _measure(settings, tell, kinds, peer, item_bytes)
+            if not settings.quick:  # another service to compile
+                found += _over_memif(settings, tell, server, keys, peer)
+            return found
     finally:
         if peer is not None:
             peer.stop()
@@ -240,6 +249,28 @@ def _measure(
         found.append(Row.of("serve", f"memcached in memory: {name}", "requests/s", paired, "memcached, memcaslap"))
     found += [Row("serve", f"memcached in memory: {name}", "cycles", median(took)) for name, took in turns.items()]
     return [*found, Row("serve", "memcached: memory", "bytes/key", item_bytes)]
+
+
+def _over_memif(
+    settings: Settings, tell: Tell, server: MemcachedServer, keys: int, peer: Memcached | None
+) -> list[Row]:
+    found = []
+    for name, ratio in {"get": "1:0", "nine gets to a set": "9:1"}.items():
+        what = f"memcached over memif: {name}, {keys:,} keys, random"
+        options = ["--keys", str(keys), "--ratio", ratio, "--value", str(VALUE_BYTES), "--no-fill"]
+        turns, theirs = [], []
+        for turn in range(settings.pairs):
+            tell(f"{what}: turn {turn + 1} of {settings.pairs}")
+            turns.append(
+                over_memif(
+                    lambda service: answer_memcached(service, server), "memcached", options, 2 * settings.seconds
+                )
+            )
+            theirs.append(peer.rate(5) if peer is not None else None)
+        pairs = [Pair(ours.rate, other) for ours, other in zip(turns, theirs, strict=True)]
+        found.append(Row.of("serve", what, "requests/s", summarise(pairs), "memcached, memcaslap"))
+        settings.notes.append(f"{what}: {shown(turns)}")
+    return found
 
 
 __all__ = ["Memcached", "answer_all", "filled", "gets", "measure", "rows", "sets"]
