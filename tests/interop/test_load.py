@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from nsd import CONFIGURATION
@@ -39,19 +40,29 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
 """
 
 
-@pytest.fixture(scope="module")
-def link():
-    """The server's namespace, and the one where the load's end of a veth is."""
-    server, beyond = Host("load-server"), Host("load")
+@contextmanager
+def cable(suffix):
+    """Two namespaces with a veth between them, ``eth0`` in the first and ``wire``, the load's end, in the second."""
+    made = []
     try:
+        for name in (f"load-{suffix}", f"load-{suffix}-asks"):
+            made.append(Host(name))
+        server, beyond = made
         server.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire", "netns", beyond.name)
-        server.run("ip", "address", "add", f"{THERE}/24", "dev", "eth0")
         server.run("ip", "link", "set", "dev", "eth0", "up")
         beyond.run("ip", "link", "set", "dev", "wire", "up")
         yield server, beyond
     finally:
-        server.remove()
-        beyond.remove()
+        for host in made:
+            host.remove()
+
+
+@pytest.fixture(scope="module")
+def link():
+    """One whose server's end is the kernel's."""
+    with cable("kernel") as ends:
+        ends[0].run("ip", "address", "add", f"{THERE}/24", "dev", "eth0")
+        yield ends
 
 
 def run(link, what, to, address, *arguments):
@@ -157,29 +168,21 @@ def test_two_workers(link):
 @pytest.mark.parametrize("what", ["dns", "memcached"])
 def test_our_own(what, workers, names):
     """The load on one end of a veth, a service of ours on the other."""
-    ends = Host("load-ours"), Host("load")
-    service = None
-    try:
-        ends[0].run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire", "netns", ends[1].name)
-        for host, device in zip(ends, ("eth0", "wire"), strict=True):
-            host.run("ip", "link", "set", "dev", device, "up")
-        options = {"dns": ["--zone", str(names / "zone"), "--rate", "0"], "memcached": ["--memory", "16M"]}[what]
-        with (names / "out").open("w") as out:
-            service = subprocess.Popen(
-                [sys.executable, "-m", "wirespeed", what, f"af_packet:eth0,netns={ends[0].name}", "--address",
-                 f"{THERE}/24", *options], stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT,
-            )  # fmt: skip
-        said = names / "out"
-        eventually(lambda: ": " in said.read_text() or service.poll() is not None, "the service", COMPILE_S)
-        assert service.poll() is None, said.read_text()
-        more = ["--workers", workers]
-        asks_names(ends, names, *more) if what == "dns" else asks_keys(ends, *more)
-    finally:
-        if service is not None:
+    options = {"dns": ["--zone", str(names / "zone"), "--rate", "0"], "memcached": ["--memory", "16M"]}[what]
+    said = names / "out"
+    with cable(what) as ends, said.open("w") as out:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "wirespeed", what, f"af_packet:eth0,netns={ends[0].name}", "--address",
+             f"{THERE}/24", *options], stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT,
+        )  # fmt: skip
+        try:
+            eventually(lambda: ": " in said.read_text() or service.poll() is not None, "the service", COMPILE_S)
+            assert service.poll() is None, said.read_text()
+            more = ["--workers", workers]
+            asks_names(ends, names, *more) if what == "dns" else asks_keys(ends, *more)
+        finally:
             service.kill()
             service.wait()
-        for host in ends:
-            host.remove()
 
 
 def udp(host):

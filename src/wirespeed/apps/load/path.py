@@ -173,9 +173,11 @@ def see(load, at, length, connection, now):
     ``load`` is the record of the worker that it came to.
     """
     state = LoadView(load)
-    workers = state.workers
-    own = connection // workers
-    asker = LoadQueue(state.home + (connection - own * workers) * state.stride)
+    own, workers, asking = connection, state.workers, load
+    if workers != 1:
+        own = connection // workers
+        asking = state.home + (connection - own * workers) * state.stride
+    asker = LoadQueue(asking)
     if asker.opened > state.round:
         _forget(load, asker.opened)
     if length < _NUMBER:
@@ -187,7 +189,8 @@ def see(load, at, length, connection, now):
         number = bswap64(load64(at))
     else:
         number = sent - 1 - (sent - 1 - bswap16(load16(at)) * connections - own) % lap
-    if number < 0 or number >= sent or sent - number > lap or number % connections != own:
+    identity = number // connections
+    if number < 0 or number >= sent or sent - number > lap or number - identity * connections != own:
         state.strangers += 1
         return
     if number < asker.base or asker.opened != state.round:
@@ -197,7 +200,6 @@ def see(load, at, length, connection, now):
     if kind < 0:
         state.parts += 1
         return
-    identity = number // connections
     tag = ((identity >> 16) & _LAPS) + 1
     place = state.tags + (((connection << 16) + (identity & 0xFFFF)) << 1)
     if load16(place) == tag:
