@@ -4,6 +4,8 @@ import ipaddress
 import struct
 from pathlib import Path
 
+import dns.message
+import dns.name
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -424,6 +426,19 @@ def test_a_file_with_an_error(tmp_path):
     file.write_text("www.example.com A\nwww.example.com NOTYPE\n")
     with pytest.raises(ConfigError, match=r"names:2: .*NOTYPE"):
         dns_requests(file)
+
+
+def test_names(tmp_path):
+    """As dnspython has them, escapes, the root and the longest included; and what is none is said."""
+    names = [".", "a", "a.b.", r"a\.b.c", r"\000.x", "münchen.example", f"{'x' * 63}.y", ".".join(["abcdefg"] * 31)]
+    file = tmp_path / "names"
+    file.write_text("\n".join(names))
+    asked = [dns.message.from_wire(each).question[0].name for each in dns_requests(file)]
+    assert asked == [dns.name.from_text(name) for name in names]
+    for wrong in ("a..b", "x" * 64, ".".join(["abcdefg"] * 33)):
+        file.write_text(wrong)
+        with pytest.raises(ConfigError, match=r"names:1: .* is no question"):
+            dns_requests(file)
 
 
 def test_a_zone():

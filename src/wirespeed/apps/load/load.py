@@ -18,7 +18,7 @@ from wirespeed.apps.load.state import (
     KINDS,
     KINDS_AT,
     SCALE,
-    TAG,
+    TAGS,
     UDP,
     LoadQueue,
     LoadView,
@@ -96,7 +96,7 @@ class Load(Shared):
         self.stride = HISTOGRAM_AT + hdr.record_bytes(HIGHEST_NS, DIGITS)
         self._slots = hdr.slots_for(HIGHEST_NS, DIGITS)
         tags = workers * self.stride
-        table = tags + connections * IDENTITIES * TAG
+        table = tags + connections * TAGS
         self._create(table + self._table.size, None)
         self._frames = self._words(np.uint8, table, self._table.size)
         self._table.write(self._frames, self.address + table)

@@ -27,6 +27,7 @@ from wirespeed.apps.load.state import (
     KINDS,
     KINDS_AT,
     SCALE,
+    TAGS,
     Entry,
     LoadQueue,
     LoadView,
@@ -201,7 +202,7 @@ def see(load, at, length, connection, now):
         state.parts += 1
         return
     tag = ((identity >> 16) & _LAPS) + 1
-    place = state.tags + (((connection << 16) + (identity & 0xFFFF)) << 1)
+    place = state.tags + connection * TAGS + ((identity & 0xFFFF) << 1)
     if load16(place) == tag:
         state.duplicates += 1
         return

@@ -65,7 +65,6 @@ def dns_requests(file: str | Path, edns: int = 1232) -> list[bytes]:
         ConfigError: a line that is no question, or no file; names file and line.
     """
     import dns.exception
-    import dns.name
     import dns.rdatatype
 
     number_of = cache(dns.rdatatype.from_text)
@@ -73,9 +72,7 @@ def dns_requests(file: str | Path, edns: int = 1232) -> list[bytes]:
     for where, line in _lines(file):
         name, _, kind = line.partition(" ")
         try:
-            asked = dns.name.from_text(name).to_wire()
-            assert asked is not None
-            found.append(_question(asked, int(number_of(kind.strip() or "A")), edns))
+            found.append(_question(_wire(name), int(number_of(kind.strip() or "A")), edns))
         except (dns.exception.DNSException, ValueError) as error:
             raise ConfigError(
                 f"{where}: {line!r} is no question: a name and a type, www.example.com A ({error})"
@@ -138,6 +135,18 @@ def memcached_requests(
         set=frame + b"set " + key + b" 0 0 " + str(value_bytes).encode() + b"\r\n" + value + b"\r\n",
         keys=keys, gets=gets, sets=sets, last_digit=len(frame) + 4 + key_bytes - 1, digits=digits, seed=seed,
     )  # fmt: skip
+
+
+def _wire(name: str) -> bytes:
+    """A name as it is in a message; such without escapes, a million in a file, are the length of each label and it."""
+    labels = name.removesuffix(".").split(".")
+    if name.isascii() and "\\" not in name and len(name) <= 253 and all(0 < len(label) < 64 for label in labels):
+        return b"".join(bytes((len(label),)) + label.encode() for label in labels) + b"\0"
+    import dns.name
+
+    wire = dns.name.from_text(name).to_wire()
+    assert wire is not None
+    return wire
 
 
 def _question(name: bytes, kind: int, edns: int) -> bytes:

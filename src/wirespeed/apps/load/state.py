@@ -25,8 +25,9 @@ HISTOGRAM_AT: int = 1280
 IDENTITIES: int = 1 << 16
 """Numbers that DNS and memcached have for a connection's requests."""
 
-TAG: int = 2
-"""Bytes by which a number is known to have its answer."""
+TAGS: int = 2 * IDENTITIES + 64
+"""Bytes of a connection's tags. The cache line more is a place in the cache: at steps of a power of two, those that
+connections use at a time would all want the same few lines of it."""
 
 ENTRY: int = 32
 """Bytes of a request's entry."""
@@ -109,5 +110,5 @@ class Entry(View):
 
 __all__ = [
     "COUNTERS", "COUNTERS_AT", "DNS", "ENTRY", "HISTOGRAM_AT", "IDENTITIES", "KINDS", "KINDS_AT", "MEMCACHED",
-    "SCALE", "TAG", "UDP", "Entry", "LoadQueue", "LoadView",
+    "SCALE", "TAGS", "UDP", "Entry", "LoadQueue", "LoadView",
 ]  # fmt: skip
