@@ -79,7 +79,8 @@ def memcached() -> Target:
     asked = rig.Asked(memory_bytes=1 << 20)
     lines = (
         b"set k 5 0 3\r\nabc", b"get k", b"gets k none k", b"gat 10 k", b"add k 0 0 1\r\nx", b"cas k 0 0 1 7\r\ny",
-        b"incr k 1", b"decr k 99", b"touch k -1", b"delete k", b"append k 0 0 2 noreply\r\nzz", b"stats", b"stats reset", b"version",
+        b"incr k 1", b"decr k 99", b"touch k -1", b"delete k", b"append k 0 0 2 noreply\r\nzz", b"stats",
+        b"stats reset", b"version",
         b"flush_all 1", b"verbosity 1", b"set n 0 0 1 noreply\r\n9\r\nincr n 1\r\nget n", b"get " + b"k" * 251,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A short run of each fuzz target: atheris, guided by coverage, from a fixed seed. By hand: ``./scripts/fuzz TARGET``."""
+"""A short run of each fuzz target: atheris, guided by coverage, from a fixed seed. By hand: ``scripts/fuzz TARGET``."""
 
 import importlib.util
 import os
