@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from wirespeed.apps.load.requests import KeyedRequests
     from wirespeed.apps.load.result import LoadResult
 
+_FILL_RATE = 100_000
+_FILLS = 4
 _PORTS = {"udp": 7, "dns": 53, "memcached": 11211}
 
 _NO_SOCKETS = (
@@ -61,7 +63,7 @@ def command(
     value: Annotated[int, typer.Option(help="memcached: bytes of a value.")] = 100,
     key: Annotated[int, typer.Option(help="memcached: bytes of a key.")] = 16,
     fill: Annotated[bool, typer.Option(help="memcached: store every key before.")] = True,
-    fill_rate: Annotated[str, typer.Option(help="memcached: sets a second that store them; --rate.")] = "",
+    fill_rate: Annotated[str, typer.Option(help="memcached: sets a second that do; --rate, 100k at most.")] = "",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Cores that ask, each its share.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -73,8 +75,9 @@ def command(
         raise ConfigError(_NO_SOCKETS.format(what=what))
     if not to or not address:
         raise ConfigError("whom to ask, and from which address? Give --to 10.7.0.2 and --address 10.7.0.1/24")
-    text = f"rate={rate},keys={keys},fill={fill_rate or rate}"
+    text = f"rate={rate},keys={keys}" + (f",fill={fill_rate}" if fill_rate else "")
     figures = parse_options("--rate, --keys, --fill-rate", text, _Figures)
+    storing = float(figures.fill if fill_rate else min(figures.rate, _FILL_RATE))
     server = _server(to, _PORTS[what])
     with console.status("loading the compiler, and what is to be asked") if console.is_terminal else nullcontext():
         from wirespeed.apps.load import state
@@ -105,7 +108,7 @@ def command(
         memory = bytes_text(client.load.memory_bytes)
         console.print(f"asking {server[0]}, port {server[1]}: {said} ({memory} of memory)", markup=False)
         if what == "memcached" and fill:
-            stored = _fill(client, float(figures.fill), console, signals.event.is_set)
+            stored = _fill(client, storing, console, signals.event.is_set)
         found = client.run(float(figures.rate), seconds, watch=lambda _: signals.event.is_set())
     if json:
         facts = {"what": what, "to": to, "port": spec, "workers": workers, **found.to_dict()}
@@ -115,7 +118,7 @@ def command(
 
 
 def _fill(client: "Client", rate: float, console: Console, over: Callable[[], bool]) -> "LoadResult":
-    """Store every key, and say how far that is."""
+    """Store every key, and say how far that is; what was lost, with all others, again at half the rate."""
     keys = client.load.keyed.keys if client.load.keyed else 0
     with console.status("storing") if console.is_terminal else nullcontext() as status:
 
@@ -125,6 +128,11 @@ def _fill(client: "Client", rate: float, console: Console, over: Callable[[], bo
             return over()
 
         stored = client.fill(rate, watch)
+        for _ in range(_FILLS - 1):
+            if not stored.lost or over():
+                break
+            rate /= 2
+            stored = client.fill(rate, watch)
     kept = stored.kinds.get("stored", 0)
     rest = ", ".join(f"{name} {count:,}" for name, count in stored.kinds.items() if name != "stored")
     console.print(
