@@ -160,7 +160,7 @@ def _same_by_words(node: int, at: int, size: int) -> bool:
 def next_slot(store: StoreView, h: int, index: int) -> tuple[int, int]:
     """The first slot from ``index`` on that may be of a name with this hash, and its index; 0: there is none.
 
-    At least half of the slots are free, so that there is an end."""
+    Most slots are free, so that there is an end."""
     tag = shift_right(h, 32)
     slot = load32(store.slots + (index << 2))
     while slot != 0 and (slot ^ tag) & store.tag_mask != 0:
