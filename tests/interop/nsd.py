@@ -10,7 +10,13 @@ from pathlib import Path
 import dns.message
 import dns.query
 
-TYPES = ("A", "A", "A", "AAAA", "CNAME", "MX", "TXT", "NS", "SOA", "SRV", "DS", "PTR", "TYPE65280")
+TYPES = (
+    "A", "A", "A", "A", "AAAA", "AAAA", "CNAME", "MX", "TXT", "NS", "SOA", "SRV", "DS", "PTR", "TYPE65280", "TYPE65281",
+    "MAILB", "ANY",
+)  # fmt: skip
+ALIASES = 24
+"""Of the longest chain."""
+_LAST = bytes.fromhex("ffff 0000 0001 0000 0000 0000 00 0001 0001")
 LABELS = ("a", "b", "c", "d", "e", "f", "www", "mail", "ns", "x1", "x2", "*", "_tcp", "Mixed")
 
 CONFIGURATION = """
@@ -83,6 +89,15 @@ class Nsd:
             replies[reply[:2]] = reply
         return [replies[each] for each in wanted]
 
+    def ask_or_not(self, question: bytes) -> bytes | None:
+        """The reply to a question that may get none: they are answered in order, and one that gets one follows."""
+        self.socket.send(question)
+        self.socket.send(_LAST)
+        found = None
+        while (reply := self.socket.recv(65535))[:2] != _LAST[:2]:
+            found = reply
+        return found
+
     def stop(self) -> None:
         self.socket.close()
         self.child.terminate()
@@ -112,6 +127,10 @@ class World:
                 taken.add(name.lower())
                 self.names.append(name)
                 lines += self.records(name)
+        for number in range(ALIASES):
+            self.names.append(f"chain{number}.{origin}")
+            lines.append(f"chain{number}.{origin} 60 IN CNAME chain{number + 1}.{origin}")
+        lines.append(f"chain{ALIASES}.{origin} 60 IN A 192.0.2.77")
         self.text = "\n".join(lines) + "\n"
 
     def name(self) -> str:
@@ -185,16 +204,77 @@ class World:
             question += struct.pack(">B2HIH", 0, dns.rdatatype.OPT, size, secure, 0)
         return question
 
-
-def truncated(reply: bytes) -> bool:
-    """Whether a reply says so."""
-    return bool(reply[2] & 2)
+    def odd(self, number: int) -> tuple[str, bytes]:
+        """A question with something that is seldom asked, or wrong; what it is."""
+        question, chosen = bytearray(self.question(number)), self.random
+        _, end = _name(bytes(question), 12)
+        kind = chosen.choice(
+            ("cut", "operation", "more", "counts", "label", "flags", "class", "transfer", "version", "option", "bytes")
+        )
+        if kind == "cut":
+            del question[chosen.randrange(12, len(question)) :]
+        elif kind == "operation":
+            question[2] |= chosen.randrange(1, 16) << 3
+        elif kind == "more":
+            question += chosen.randbytes(chosen.randrange(1, 9))
+        elif kind == "counts":
+            question[chosen.choice((5, 7, 9, 11))] ^= chosen.choice((1, 1, 2, 3))
+        elif kind == "label":
+            question[12] = chosen.choice((0xC0, 0x40, 0x80, 0x3F))
+        elif kind == "flags":
+            question[2] |= chosen.choice((0, 2, 4, 6))
+            question[3] |= chosen.choice((0x80, 0x40, 0x20, 0x10))
+        elif kind == "class":
+            question[end + 2 : end + 4] = struct.pack(">H", chosen.choice((0, 3, 4, 77, 254, 255)))
+        elif kind == "transfer":
+            question[end : end + 2] = struct.pack(">H", chosen.choice((251, 252)))
+        elif kind == "bytes":
+            question[chosen.randrange(4, len(question))] = chosen.randrange(256)
+        else:
+            version = chosen.choice((1, 255)) if kind == "version" else 0
+            data = chosen.randbytes(chosen.randrange(12)) if kind == "option" else b""
+            options = (
+                struct.pack(">2H", chosen.choice((3, 8, 10, 65001)), len(data)) + data if kind == "option" else b""
+            )
+            if chosen.random() < 0.2:
+                options = options[:-1]
+            secure = chosen.choice((0, dns.flags.DO))
+            opt = struct.pack(">B2H2BHH", 0, 41, 1232, 0, version, secure, len(options)) + options
+            question[10:12] = struct.pack(">H", 1)
+            question[end + 4 :] = opt
+        return kind, bytes(question)
 
 
 def with_room(question: bytes) -> bytes:
     """The same question, for a reply of up to 4096 bytes."""
     _, end = _name(question, 12)
     return question[:10] + struct.pack(">H", 1) + question[12 : end + 4] + struct.pack(">B2HIH", 0, 41, 4096, 0, 0)
+
+
+def of_type(wire: bytes, kind: int) -> bytes:
+    """A message whose question is for another type."""
+    _, end = _name(wire, 12)
+    return wire[:end] + struct.pack(">H", kind) + wire[end + 2 :]
+
+
+def is_any(question: bytes) -> bool:
+    """Whether a question is for any type."""
+    _, end = _name(question, 12)
+    return question[end : end + 2] == b"\0\xff"
+
+
+def asked_for_any(ours: bytes) -> int:
+    """The type of the records in the answer to a question for any: that of the first of them; 0 if there is none."""
+    if ours[6:8] == b"\0\0":
+        return 0
+    _, end = _name(ours, _name(ours, 12)[1] + 4)
+    return int.from_bytes(ours[end : end + 2])
+
+
+def refused(reply: bytes) -> bool:
+    """Whether a reply is an error without records; an OPT record does not count."""
+    records = sum(struct.unpack_from(">3H", reply, 6))
+    return reply[3] & 15 in (1, 4, 5) and records == (len(reply) > 12 and reply[11])
 
 
 def same(ours: bytes, theirs: bytes) -> bool:
@@ -210,9 +290,9 @@ def plain(wire: bytes) -> object:
     """A reply's header, and its records without compression and letters' case, each section in order: a fast look at
     most of what :func:`normal` leaves."""
     counts = struct.unpack_from(">4H", wire, 4)
-    _, at = _name(wire, 12)
-    at += 4
-    sections = []
+    at, sections = 12, []
+    if counts[0]:
+        at = _name(wire, at)[1] + 4
     for count in counts[1:]:
         found = []
         for _ in range(count):
@@ -229,6 +309,8 @@ def plain(wire: bytes) -> object:
                 data = b"".join([*parts, wire[place : at + length]])
             if kind == dns.rdatatype.OPT:
                 data, where = b"", 0  # its options say more about the answer; its size is the server's
+                if ttl >> 24:  # BADVERS: RFC 3225 section 3 has DO copied always, NSD does not copy it here
+                    ttl &= ~dns.flags.DO
             found.append((owner, kind, where, ttl, data))
             at += length
         sections.append(sorted(found))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirespeed.apps.dns.state import DROPS
+from wirespeed.apps.dns.state import DROPS, HOPS
 
 EXAMPLE = (Path(__file__).parents[3] / "examples/zone/example.zone").read_text()
 
@@ -105,6 +105,8 @@ def test_answers(example, name, kind, answer, in_place):
         ("gone.example.com", "A", dns.rcode.NXDOMAIN, 1),
         ("ftp.example.com", "AAAA", dns.rcode.NOERROR, 2),
         ("mail.example.com", "TYPE0", dns.rcode.NOERROR, 0),
+        ("mail.example.com", "MAILB", dns.rcode.NOERROR, 0),
+        ("mail.example.com", "TYPE128", dns.rcode.NOERROR, 0),
     ],
 )
 def test_what_is_not_there(example, name, kind, rcode, answers):
@@ -153,6 +155,29 @@ def test_a_wildcards_own_name_in_its_data_stays(serving):
     assert shown(asker.query("here.example", "PTR").answer) == [
         "here.example. ptr *.example.", "here.example. ptr a.*.example.", "here.example. ptr b.a.*.example.",
     ]  # fmt: skip
+
+
+def test_aliases_are_compressed_and_followed(serving):
+    """Each owner points at the data before it, and what the names share at the question, byte by byte."""
+    asker = serving("$ORIGIN a.\n$TTL 1\n@ SOA n h 1 2 3 4 5\n@ NS n\nx CNAME y.x\ny.x CNAME z\nz A 192.0.2.1\n")
+    question = bytes.fromhex("0001 0000 0001 0000 0000 0000 01 78 01 61 00 0001 0001")
+    assert asker.ask(question) == bytes.fromhex(
+        "0001 8400 0001 0003 0000 0000 01 78 01 61 00 0001 0001"
+        "c00c 0005 0001 00000001 0004 0179 c00c"
+        "c021 0005 0001 00000001 0004 017a c00e"
+        "c031 0001 0001 00000001 0004 c0000201"
+    )
+
+
+@pytest.mark.parametrize(("aliases", "complete"), [(HOPS - 1, True), (HOPS + 5, False)])
+def test_long_chains(serving, aliases, complete):
+    """Whole, or as much as one asker is worth: with NOERROR, so that it asks on from the last."""
+    chain = "".join(f"c{i} CNAME c{i + 1}\n" for i in range(aliases))
+    asker = serving(f"$ORIGIN a.\n$TTL 1\n@ SOA n h 1 2 3 4 5\n@ NS n\n{chain}c{aliases} A 192.0.2.1\n")
+    reply = asker.query("c0.a")
+    assert reply.rcode() == dns.rcode.NOERROR and not reply.authority
+    assert [each.rdtype for each in reply.answer] == [5] * min(aliases, HOPS) + [1] * complete
+    assert [str(each.name) for each in reply.answer] == [f"c{i}.a." for i in range(len(reply.answer))]
 
 
 def test_other_zones_are_refused(example):
@@ -210,6 +235,8 @@ NAME = b"\4mail\7example\3com\0"
         HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1",
         HEADER[:10] + b"\0\2" + NAME + b"\0\1\0\1" + b"\0\0\x29" + b"\0" * 8,
         HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1" + b"\0\0\x29\4\xd0\0\0\0\0\0\5abcd",
+        HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1" + b"\0\0\x29\4\xd0\0\0\0\0\0\3\0\x0a\0",
+        HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1" + b"\0\0\x29\4\xd0\0\0\0\0\0\5\0\x0a\0\2a",
         HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1" + b"\0\0\x01\4\xd0\0\0\0\0\0\0",
         HEADER[:10] + b"\0\1" + NAME + b"\0\1\0\1" + b"\1a\0\0\x29\4\xd0\0\0\0\0\0\0",
     ],

@@ -5,7 +5,7 @@ other. Where it answers something else its pointers move, each with what it poin
 
     pointer to                     moves by
     12, in a wildcard's answer     to the name asked for, whatever that is
-    the owner                      the distance of the owner's end from where it would end in its own question
+    the owner                      to where that suffix of the name asked for stands, or of what an alias led to
     the answer itself              the distance of the answer from where it would stand
 
 What an answer looks like in memory is :mod:`wirespeed.apps.dns.store`.
@@ -23,7 +23,7 @@ from wirespeed.apps.dns.find import (
     flagged_of,
     negative_of,
 )
-from wirespeed.apps.dns.state import CHAIN, HOPS, DnsView
+from wirespeed.apps.dns.state import CHAIN, HOPS, TARGET, DnsView
 from wirespeed.jit import bswap16, cold, copy, inline, load8, load16, load32, load64, store16, store64
 from wirespeed.wire.dns import (
     QUESTION,
@@ -42,6 +42,7 @@ ALIKE: int = 0x8000
 
 _ANSWERS_AT = 16  # bits of a word of counts below that of answers
 _POINTER = 0xC000
+_COMPRESSED = 0xC0  # a label's length from here on is a pointer's first byte
 _RECORD_HEAD = 12  # of a record whose owner is a pointer
 
 
@@ -65,11 +66,40 @@ def counts_of(answer: int) -> int:
 
 
 @inline
-def place(message: int, used: int, answer: int, at: int, end: int, wild: bool) -> None:
+def suffix_at(message: int, at: int, skip: int) -> int:
+    """Offset of what is left of the name at offset ``at`` without its first ``skip`` bytes, which are whole labels."""
+    while True:
+        size = load8(message + at)
+        if size >= _COMPRESSED:
+            at = bswap16(load16(message + at)) & ~_POINTER
+        elif skip == 0:
+            return at
+        else:
+            at += size + 1
+            skip -= size + 1
+
+
+@inline
+def whole_name(message: int, at: int, to: int) -> int:
+    """Write the name at offset ``at`` to an address, without compression; its bytes. It is one of ours: it ends."""
+    size, label = 0, 1
+    while label != 0:
+        label = load8(message + at)
+        if label >= _COMPRESSED:
+            at = bswap16(load16(message + at)) & ~_POINTER
+        else:
+            copy(to + size, message + at, label + 1)
+            at += label + 1
+            size += label + 1
+    return size
+
+
+@inline
+def place(message: int, used: int, answer: int, at: int, whole: int, wild: bool) -> None:
     """Put an answer's records at offset ``used``, and move its pointers.
 
-    ``at`` and ``end`` are the offsets of the name that its owner is a suffix of, or that ``wild``, a wildcard, stands
-    for.
+    ``at`` is the offset of the name that its owner is a suffix of, or that ``wild``, a wildcard, stands for; without
+    compression it has ``whole`` bytes.
     """
     size, data = size_of(answer), data_of(answer)
     copy(message + used, data, size)
@@ -82,18 +112,16 @@ def place(message: int, used: int, answer: int, at: int, end: int, wild: bool) -
         return
     trailer = data + ((size + 1) & -2)
     own = load16(trailer)
-    shift = end - own - QUESTION
     behind = QUESTION + own + 4
-    first = at if wild else QUESTION + shift
     for i in range(load16(trailer + 2)):
         where = message + used + load16(trailer + 4 + (i << 1))
         pointer = bswap16(load16(where)) & ~_POINTER
         if pointer >= behind:
             pointer += used - behind
-        elif pointer != QUESTION:
-            pointer += shift
+        elif wild and pointer == QUESTION:
+            pointer = at
         else:
-            pointer = first
+            pointer = suffix_at(message, at, whole - own + pointer - QUESTION)
         store16(where, bswap16(pointer | _POINTER))
 
 
@@ -118,12 +146,12 @@ def compose(
         Bytes used; flags and rcode; the word of counts; a number that stands for the answer.
     """
     start, counts, flags, aliases = used, 0, AUTHORITATIVE, 0
-    at, size = QUESTION, used - QUESTION - 4
+    at, size, name = QUESTION, used - QUESTION - 4, message + QUESTION
     answer, wild, key = 0, False, node
     for hop in range(HOPS):
         answer, wild, missing = 0, False, node == 0
         if missing:
-            node = enclosing(store, message + at, size)
+            node = enclosing(store, name, size)
             if node == 0:  # of no zone of ours
                 if hop == 0:
                     return used, RCODE_REFUSED << 8, 0, 0
@@ -152,16 +180,17 @@ def compose(
         length = size_of(alias)
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, alias, at, at + size, wild)
+        place(message, used, alias, at, size, wild)
         aliases += 1
-        at, size = used + _RECORD_HEAD, length - _RECORD_HEAD
+        at, name = used + _RECORD_HEAD, state.address + TARGET
         used += length
-        node = find_name(store, message + at, size)
+        size = whole_name(message, at, name)
+        node = find_name(store, name, size)
     if answer != 0:
         length = size_of(answer)
         if used + length > limit:
             return start, flags | TRUNCATED, 0, key
-        place(message, used, answer, at, at + size, wild)
+        place(message, used, answer, at, size, wild)
         used += length
         counts = counts_of(answer)
     answers = bswap16(bswap16(counts >> _ANSWERS_AT) + aliases)

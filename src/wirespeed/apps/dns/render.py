@@ -14,7 +14,7 @@ If the records are all the owner's and have no names in their data that could be
 A positive answer has the records asked for and nothing else: what a resolver can ask for is no use to it unasked, and
 of use to who has others flooded with answers. A referral has the delegation's NS records and their addresses (RFC
 9471); a negative answer the SOA record, its TTL at most its last field (RFC 2308 section 3). Names are compressed in
-the types of RFC 1035 only (RFC 3597 section 4), but not in CNAME: a chain of aliases goes on from there.
+the types of RFC 1035 only (RFC 3597 section 4).
 """
 
 import struct
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 
 from wirespeed.apps.dns.answer import ALIKE
 from wirespeed.apps.dns.zone import DnsError, name_text, records
-from wirespeed.wire.dns import CLASS_IN, QUESTION, TYPE_A, TYPE_AAAA, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA
+from wirespeed.wire.dns import CLASS_IN, QUESTION, TYPE_A, TYPE_AAAA, TYPE_CNAME, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA
 
 ANSWER_MAX: int = 32_767
 """Bytes of an answer's records."""
@@ -36,7 +36,7 @@ _RECORD = struct.Struct(">HHIH")
 _ALIKE_RECORD = struct.Struct(">HHHIH")
 _TO_OWNER = 0xC000 | QUESTION
 _TARGET_AT = 0x2000  # pointers have 14 bits, and an answer may follow a chain of aliases
-_NAMES_AT = {TYPE_NS: 0, TYPE_PTR: 0, TYPE_MX: 2}
+_NAMES_AT = {TYPE_NS: 0, TYPE_CNAME: 0, TYPE_PTR: 0, TYPE_MX: 2}
 
 RRset = dict[bytes, int]
 """Records of a name and type: TTL by data."""

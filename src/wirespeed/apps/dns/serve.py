@@ -47,7 +47,8 @@ from wirespeed.wire.dns import (
     RCODE_NO_NAME,
     RCODE_NOT_IMPLEMENTED,
     RCODE_REFUSED,
-    TYPE_ANY,
+    TYPE_AXFR,
+    TYPE_IXFR,
 )
 
 # Words as they stand in memory.
@@ -57,7 +58,7 @@ _ONE_ADDITIONAL = 1 << 56  # or one additional record
 _IN = 0x0100
 _OPT = 0x2900
 _DO = 0x80
-_META = 128  # RFC 6895 section 3.1: types from here to 255 are of questions only
+_OPTION_HEAD = 4
 _SIZE = ~ALIKE & 0xFFFF  # of an answer's first word
 _HALF = 16
 _ADDRESS_BITS = 48
@@ -140,9 +141,19 @@ def opt_bytes(after: int, end: int, counts: int) -> int:
         return 0 if after == end else -1
     if counts != _ONE_QUESTION | _ONE_ADDITIONAL or end - after < OPT_BYTES:
         return -1
-    if load8(after) != 0 or load16(after + 1) != _OPT or bswap16(load16(after + 9)) != end - after - OPT_BYTES:
+    size = bswap16(load16(after + 9))
+    if load8(after) != 0 or load16(after + 1) != _OPT or size != end - after - OPT_BYTES:
         return -1
-    return OPT_BYTES
+    return OPT_BYTES if size == 0 or _are_options(after + OPT_BYTES, end) else -1
+
+
+@cold
+def _are_options(at: int, end: int) -> bool:
+    """Whether there is nothing but whole options up to ``end`` (RFC 6891 section 6.1.2); what they say is not looked
+    at."""
+    while at + _OPTION_HEAD <= end:
+        at += _OPTION_HEAD + bswap16(load16(at + 2))
+    return at == end
 
 
 @inline
@@ -270,7 +281,7 @@ def _other(
     kind, kin = bswap16(load16(after - 4)), load16(after - 2)
     if reply != request:
         copy(reply, request, used)
-    if kin != _IN or extended & 0xFF != 0 or _META <= kind < TYPE_ANY:
+    if kin != _IN or extended & 0xFF != 0 or TYPE_IXFR <= kind <= TYPE_AXFR:
         return _refuse(state, now, peer, reply, used, flags, opt, extended)
     if walked != size:
         node = find_name(store, reply + QUESTION, walked)

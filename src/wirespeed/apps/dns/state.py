@@ -5,7 +5,8 @@
     0      the store that counts, written by control code with one store; then settings
     64     counters
     256    nodes of the chain of aliases that is being followed
-    384    requests that were asked ahead for, in turn: which, and the hash of its name, or its slot when that is there
+    512    requests that were asked ahead for, in turn: which, and the hash of its name, or its slot when that is there
+    ...    the name that an alias led to, whole
 """
 
 from wirespeed.jit import View, le64
@@ -18,8 +19,8 @@ AHEAD: int = 16
 """Slots asked for whose nodes are not yet."""
 HINTS: int = 256
 """Requests of which is kept what was found ahead: a burst has no more."""
-HOPS: int = 16
-"""Aliases followed for one answer; a resolver asks on from the last."""
+HOPS: int = 28
+"""Names looked up for one answer, with those that aliases lead to; a resolver asks on from the last."""
 
 
 class DnsView(View):
@@ -50,13 +51,15 @@ class DnsView(View):
     seed1 = le64(176)
     fetched = le64(184, "slots whose nodes were asked for")
     served = le64(192, "requests served of those asked for")
-    SIZE = 384 + 16 * HINTS
+    SIZE = 512 + 16 * HINTS + 256
 
 
 CHAIN: int = 256
 """Offset of the nodes of a chain."""
-KNOWN: int = 384
+KNOWN: int = 512
 """Offset of what was found ahead."""
+TARGET: int = KNOWN + 16 * HINTS
+"""Offset of the name that an alias led to."""
 
 COUNTERS: tuple[str, ...] = (
     "queries", "answered", "no_data", "no_name", "referrals", "refused", "malformed", "not_implemented", "bad_version",
@@ -65,5 +68,5 @@ COUNTERS: tuple[str, ...] = (
 
 __all__ = [
     "AHEAD", "CHAIN", "COUNTERS", "DROPS", "HINTS", "HOPS", "KNOWN", "NO_ROOM", "RATE_LIMITED", "RESPONSE",
-    "SHORT", "DnsView",
+    "SHORT", "TARGET", "DnsView",
 ]  # fmt: skip
