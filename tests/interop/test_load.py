@@ -192,6 +192,7 @@ def udp(host):
     return found["InDatagrams"], found["OutDatagrams"], found["NoPorts"]
 
 
+@pytest.mark.long
 def test_counts_are_the_kernels(link):
     """Loss, answers twice and a pause of the server, as its program has it; latency counts from when it was due."""
     host = link[0]
