@@ -53,7 +53,7 @@ class Server:
         self.out, self.errors = folder / "out", folder / "err"
         command = [
             "-m", "wirespeed", "memcached", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--address",
-            f"{HERE6}/64", "--memory", "4M", "--json",
+            f"{HERE6}/64", "--memory", "4M", "--workers", "2", "--json",
         ]  # fmt: skip
         with self.out.open("w") as out, self.errors.open("w") as errors:
             self.child = subprocess.Popen(
