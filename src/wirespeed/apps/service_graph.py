@@ -79,7 +79,7 @@ class ServiceGraph:
         wanted = [door for door in Door if door is not Door.DHCP or self.wanted.dhcp]
         self._doors = {door: port(f"host:{door.value},size={_QUEUE}") for door in wanted}
         for door in self._doors.values():
-            door.passive = door.seldom = True
+            door.passive = door.seldom = door.stays = True
         self.plain = []
         answering = cache(self._answering)  # a function that answers several ports is one node
         answers = [answering(dataclasses.replace(handler, port=0)) for handler in self._handlers]
@@ -95,7 +95,7 @@ class ServiceGraph:
         graph.add(entry["arp"] >> self._doors[Door.ARP])
         graph.add(entry["other"] >> self._doors[Door.OTHER])
         pieces = through(self.fragments)
-        pieces.seldom = True
+        pieces.seldom = pieces.stays = True
         graph.add(entry["fragment"] >> pieces)
         graph.add(pieces >> reassembled >> entry)
         graph.add(reassembled["other"] >> self._doors[Door.OTHER])

@@ -64,8 +64,8 @@ def furnish(
 def connect(memory: EngineMemory, queues: Queues, wakeups: list[int]) -> None:
     """Join several workers by rings."""
     plan = memory.plan
-    spreads = [port.software.spreading.record.address for port in plan.graph.sources]  # type: ignore[union-attr]
-    owners = [0] * (len(plan.graph.sources) + len(plan.choosing))
+    spreads = [port.software.spreading.record.address for port in plan.spreading]  # type: ignore[union-attr]
+    owners = [0] * (len(plan.spreading) + len(plan.choosing))
     owners += [owner(queues, port) for port in plan.graph.sinks]
     memory.connect(spreads, owners, wakeups)
 

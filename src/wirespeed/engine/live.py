@@ -54,8 +54,7 @@ def _move(source, target, scratch):  # type: ignore[no-untyped-def]
 
 def _ways(plan: Plan) -> list[tuple[Any, bool]]:
     """Where packets go from worker to worker: (the port or node, whether it is a sink)."""
-    graph = plan.graph
-    return [(place, False) for place in (*graph.sources, *plan.choosing)] + [(port, True) for port in graph.sinks]
+    return [(each, False) for each in (*plan.spreading, *plan.choosing)] + [(port, True) for port in plan.graph.sinks]
 
 
 class Change:

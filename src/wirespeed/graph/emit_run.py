@@ -72,7 +72,8 @@ class RunPart:
         when = f"open{index}"
         if port.seldom:
             when += f" and (idle > 0 or last{index} > 0 or worker.loops & {_SELDOM - 1} == 0)"
-        write(f"if {when}:" if draft.alone else f"if {when} and room(work, 0, {plan.burst}):")
+        first = 0 if port in plan.spreading else len(plan.spreading)
+        write(f"if {when}:" if draft.alone else f"if {when} and room(work, {first}, {plan.burst}):")
         write.depth += 1
         if draft.profile:
             write("begin(work)")
@@ -90,8 +91,10 @@ class RunPart:
         for stage, name in draft.stages(index, port):
             at = f"load64(work + {binding(plan.bind(('stage', port, stage.name)))})"
             write(f"count = {name}({at}, cache, worker.vectors + {target * VECTOR_STRIDE}, count)")
-        if not draft.alone:
-            write(f"count = spread(work, {index}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})")
+        if port in plan.spreading:
+            write(
+                f"count = spread(work, {plan.channel(port)}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})"
+            )
         self.unmark(port)
         write(f"process(work, {target}, count, {number})")
         write("if worker.first == 0:")
@@ -105,10 +108,10 @@ class RunPart:
         draft = self.draft
         write, plan = draft.write, draft.plan
         scratch = plan.vectors - 1
-        for port in plan.graph.sources:
-            self.take(port, plan.graph.edges[port, DEFAULT], port, -1)
+        for port in plan.spreading:
+            self.take(port, plan.graph.edges[port, DEFAULT], len(plan.spreading), -1)
         for node in plan.choosing:
-            self.take(node, node, None, -2)
+            self.take(node, node, plan.channel(node) + 1, -2)
         for index, port in enumerate(plan.graph.sinks):
             write(f"# for this worker to send: {draft.place(port)}")
             write(f"queue = load64(work + {binding(plan.bind(('tx', port)))})")
@@ -123,22 +126,21 @@ class RunPart:
                 write(line)
             write.depth -= 2
 
-    def take(self, place: Port | Node, entry: Node, unmarked: Port | None, port: int) -> None:
-        """A burst that others have for this worker, by the channel of ``place``."""
+    def take(self, place: Port | Node, entry: Node, later: int, port: int) -> None:
+        """A burst that others have for this worker, by the channel of ``place``; it may go on to those from ``later``
+        on."""
         draft = self.draft
         write, plan = draft.write, draft.plan
-        target = plan.vector(entry)
+        target, channel = plan.vector(entry), plan.channel(place)
         write(f"# from other workers: {draft.place(place)}")
-        write(
-            f"if room(work, {plan.channel(place) + 1 if unmarked is None else len(plan.graph.sources)}, {plan.burst}):"
-        )
+        write(f"if room(work, {later}, {plan.burst}):")
         write.depth += 1
-        write(f"count = gather(work, {plan.channel(place)}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
+        write(f"count = gather(work, {channel}, worker.vectors + {target * VECTOR_STRIDE}, {plan.burst})")
         write("if count > 0:")
         write.depth += 1
         write("moved += count")
-        if unmarked is not None:
-            self.unmark(unmarked)
+        if isinstance(place, Port):
+            self.unmark(place)
         write(f"process(work, {target}, count, {port})")
         write.depth -= 2
 

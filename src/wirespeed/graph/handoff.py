@@ -1,7 +1,7 @@
 """Packets that change workers: spreading flows, nodes that choose their worker, and sending by another's port.
 
 Every pair (channel, worker) has one ring: many producers, that worker the only consumer. Channels are the
-graph's sources (packets on their way in, spread by flow), then its nodes that choose (:attr:`wirespeed.node`'s
+graph's sources that spread (packets on their way in, by flow), then its nodes that choose (:attr:`wirespeed.node`'s
 ``worker``), in the order packets pass them, and then its sinks (packets for the worker that owns the port). Nothing is
 lost between workers: a worker takes a burst only while every ring has room for what it might put there (:func:`room`),
 so a slow worker holds back the input instead.
@@ -44,7 +44,7 @@ class Handoff(View):
     channels = le64(24)
     owners = le64(32, "for each channel, the worker that owns the port, where it is a sink")
     wakeups = le64(40, "for each worker: its record, its eventfd, a word of 1")
-    spreads = le64(48, "for each source, the address of its SpreadView")
+    spreads = le64(48, "for each source that spreads, the address of its SpreadView")
     keep_port = le64(56, "1 if nodes ask for pkt.port: it then travels in the header line")
     SIZE = 64
 

@@ -52,21 +52,28 @@ class Plan:
         return self.entries.index(place)
 
     @property
+    def spreading(self) -> list[Port]:
+        """Sources whose flows may go to other workers, where there are several."""
+        return [port for port in self.graph.sources if not port.stays and self.workers > 1]
+
+    @property
     def choosing(self) -> list[Node]:
         """Nodes that choose their worker, where there are several, in the order packets pass them."""
         return [node for node in self.order if node.worker is not None and self.workers > 1]
 
     def channel(self, place: Any, sink: bool = False) -> int:
-        """Index of the rings that lead to a place from other workers: sources, nodes that choose, sinks."""
-        sources, choosing = self.graph.sources, self.choosing
+        """Index of the rings that lead to a place from other workers: sources that spread, nodes that choose, sinks."""
+        spreading, choosing = self.spreading, self.choosing
         if isinstance(place, Node):
-            return len(sources) + choosing.index(place)
-        return len(sources) + len(choosing) + self.graph.sinks.index(place) if sink else sources.index(place)
+            return len(spreading) + choosing.index(place)
+        if not sink:
+            return spreading.index(place)
+        return len(spreading) + len(choosing) + self.graph.sinks.index(place)
 
     @property
     def channels(self) -> int:
         """How many of those there are."""
-        return len(self.graph.sources) + len(self.choosing) + len(self.graph.sinks) if self.workers > 1 else 0
+        return len(self.spreading) + len(self.choosing) + len(self.graph.sinks) if self.workers > 1 else 0
 
     @property
     def vectors(self) -> int:

@@ -82,6 +82,7 @@ class Port(Joinable):
         beside_kernel: the kernel's own stack sees every packet too: leaving one to it means not to receive it.
         passive: it does not keep a graph running: when all other inputs are over, the graph ends.
         seldom: it has something now and then only, and what it has may wait for eight turns of a busy worker.
+        stays: what a worker received here it deals with itself: flows are not spread.
         rx_queues, tx_queues: how many queues :meth:`open` can make; 0 means one for every worker. A port with
             fewer queues than workers is polled by some of them, which spread the packets in software.
     """
@@ -94,6 +95,7 @@ class Port(Joinable):
     offloads: Offload = Offload.NONE
     passive: bool = False
     seldom: bool = False
+    stays: bool = False
     beside_kernel: bool = False
     rx_queues: int = 1
     tx_queues: int = 1
@@ -125,8 +127,7 @@ class Port(Joinable):
 
         Args:
             pool: where received packets come from.
-            seldom: it has something now and then only, and what it has may wait for eight turns of a busy worker.
-        rx_queues, tx_queues: how many are wanted; 0 when the graph does not use that direction.
+            rx_queues, tx_queues: how many are wanted; 0 when the graph does not use that direction.
 
         Raises:
             PortError: it cannot be opened; the message says why and what to do.

@@ -97,7 +97,7 @@ class Outbox(Shared):
 class OutboxPort(RingPort):
     """The receiving end. It has no packets of its own, so it keeps no graph running."""
 
-    passive = True
+    passive = stays = True
 
     def __init__(self, outbox: Outbox, size: int) -> None:
         name = f"outbox-{next(_numbers)}"

@@ -153,7 +153,7 @@ class PlainPort(Host):
         dropped: how often each reason was returned, ``exception`` and ``amplified`` among them.
     """
 
-    passive = True
+    passive = stays = True
 
     def __init__(
         self,

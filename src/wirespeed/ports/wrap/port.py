@@ -139,6 +139,7 @@ class Wrapper(Port):
         super().__init__(spec, options)
         self.events = inner.events
         self.rx_queues, self.tx_queues, self.passive = inner.rx_queues, inner.tx_queues, inner.passive
+        self.stays = inner.stays
         self.beside_kernel, self._rss, self.wishes = inner.beside_kernel, inner.rss, inner.wishes
         for rule in inner.rules:  # what its text says is for who is in the graph
             self.rules.add("|".join(map(str, rule.matches)), rule.action)
