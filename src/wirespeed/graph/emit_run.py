@@ -92,9 +92,8 @@ class RunPart:
             at = f"load64(work + {binding(plan.bind(('stage', port, stage.name)))})"
             write(f"count = {name}({at}, cache, worker.vectors + {target * VECTOR_STRIDE}, count)")
         if port in plan.spreading:
-            write(
-                f"count = spread(work, {plan.channel(port)}, worker.vectors + {target * VECTOR_STRIDE}, count, {number})"
-            )
+            vector = f"worker.vectors + {target * VECTOR_STRIDE}"
+            write(f"count = spread(work, {plan.channel(port)}, {vector}, count, {number})")
         self.unmark(port)
         write(f"process(work, {target}, count, {number})")
         write("if worker.first == 0:")
