@@ -23,6 +23,7 @@ ZONE = Path(__file__).parents[2] / "examples/zone/example.zone"
 QUESTIONS = 50_000
 TOGETHER = 50
 ODD = 5_000
+MANY = "$GENERATE 1-9999 many$ A 192.0.2.9\n"  # so many that they are asked for ahead
 HERE, HERE6 = "10.7.0.1", "fd07::1"
 
 
@@ -114,9 +115,9 @@ class Server:
     """``wirespeed dns``, running; ``host`` is the namespace of its clients."""
 
     def __init__(self, folder):
-        self.host = Host("dns")
+        self.host, self.reloads = Host("dns"), 0
         self.zone, self.out = folder / "example.zone", folder / "out"
-        self.zone.write_text(ZONE.read_text() + "$GENERATE 1-9999 many$ A 192.0.2.9\n")  # so that it is asked for ahead
+        self.zone.write_text(ZONE.read_text() + MANY)
         command = [
             "-m", "wirespeed", "dns", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--address",
             f"{HERE6}/64", "--zone", str(self.zone), "--rate", "0", "--json",
@@ -142,6 +143,12 @@ class Server:
     def said(self, text):
         assert self.child.poll() is None, self.out.read_text()
         return text in self.out.read_text()
+
+    def reload(self):
+        """Have the zone read anew, and wait for that."""
+        self.reloads += 1
+        self.child.send_signal(signal.SIGHUP)
+        eventually(lambda: self.out.read_text().count("\nreloaded: ") == self.reloads, "the zone is read anew")
 
     def dig(self, *question, at=HERE, check=True):
         return self.host.run("dig", f"@{at}", "+tries=6", "+time=5", "+norecurse", *question, check=check)
@@ -191,8 +198,8 @@ def test_dnsperf(server, tmp_path):
 
 def test_reload(server):
     server.zone.write_text(ZONE.read_text() + "fresh IN A 192.0.2.200\n")
-    server.child.send_signal(signal.SIGHUP)
-    eventually(lambda: server.said("reloaded: 24 names"), "the zone is read anew")
+    server.reload()
+    assert server.said("reloaded: 24 names")
     assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
     server.zone.write_text(ZONE.read_text() + "broken IN A\n")
     server.child.send_signal(signal.SIGHUP)
@@ -201,10 +208,27 @@ def test_reload(server):
     assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
 
 
+def test_nothing_is_lost_while_zones_are_reloaded(server, tmp_path):
+    """Every question that comes meanwhile is answered, from the old names or the new: these are in both."""
+    questions = tmp_path / "questions"
+    questions.write_text("".join(f"few{i}.example.com A\n" for i in range(500)))
+    server.zone.write_text(ZONE.read_text() + "".join(f"few{i} IN A 192.0.2.9\n" for i in range(500)))
+    server.reload()
+    asking = server.host.inside("dnsperf", "-s", HERE, "-d", str(questions), "-l", "1", "-q", "20", "-t", "10")
+    before = server.reloads
+    with subprocess.Popen(asking, stdout=subprocess.PIPE, text=True) as client:
+        while client.poll() is None:
+            server.reload()
+        said = client.stdout.read()
+    assert server.reloads > before + 1
+    assert re.search(r"Queries completed: +\d{4,} \(100\.00%\)", said), said
+    assert re.search(r"Response codes: +NOERROR \d+ \(100\.00%\)", said), said
+
+
 def test_the_end(server):
     """The last of this server's tests: it balances."""
     server.child.send_signal(signal.SIGINT)
     assert server.child.wait(60) == 0, server.out.read_text()
     report = json.loads(server.out.read_text().splitlines()[-1])
-    assert report["dns"]["queries"] > 8000 and report["dns"]["loads"] == 2
+    assert report["dns"]["queries"] > 8000 and report["dns"]["loads"] == 1 + server.reloads
     assert report["leaks"] == {}
