@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN, fragment6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
@@ -259,6 +259,16 @@ def test_nobody_answers(wire, caplog):
     (said,) = caplog.records
     assert isinstance(said.exc_info[1], TimeoutError)
     assert "10.7.0.3 port 53 did not answer: asked 2 times" in str(said.exc_info[1])
+
+
+def test_fragments_behind_options_for_routers(wire):
+    """RFC 8200 section 4.5: what stands before the fragment header is in every fragment, and stays in front."""
+    data = bytes(range(250)) * 5
+    options = IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))])
+    whole = IPv6(src=THERE6, dst=HERE6) / options / IPv6ExtHdrFragment(id=77) / UDP(sport=4000, dport=7) / data
+    first, second = (Ether(src=PEER, dst=US) / each for each in fragment6(whole, 1280))
+    for pieces in ((first, second), (second, first)):
+        assert payloads(wire.talk(*pieces, wanted=1)) == [data]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -102,6 +102,30 @@ def test_errors_that_are_told(machine):
     assert told[ICMPv6TimeExceeded].code == 1
 
 
+def test_options_that_are_malformed_are_told_and_where(machine):
+    """RFC 1122 sections 3.2.2.5 and 3.3.5; RFC 8200 sections 4.1 to 4.4."""
+    data = UDP(sport=4000, dport=7) / b"data"
+    for options, told_of in {
+        "44050500": (12, 0, 21), "01010144": (12, 0, 23), "44010500": (12, 0, 21), "0707030000000000": (12, 0, 22),
+        "8302080a07000100": (12, 0, 21), "8907040a08000100": (3, 5, 0),
+    }.items():  # fmt: skip
+        raw = bytes.fromhex(options)
+        size = 20 + len(raw) + len(bytes(data))
+        header = bytes(IP(src=THERE, dst=HERE, ihl=5 + len(raw) // 4, len=size, proto=17))[:20] + raw
+        link = Ether(src=PEER, dst=US, type=0x0800)
+        (told,) = machine.answer(Door.OTHER, link / Raw(header + bytes(data)))
+        assert (told[ICMP].type, told[ICMP].code, told[ICMP].ptr or 0) == told_of, options
+        assert bytes(told[ICMP])[8:][: len(header)] == header
+    for kind, behind, told_of in (
+        (60, "11009e0400000000", (2, 42)), (60, "1100010000009e00", (2, 46)), (0, "11000100c5020000", (2, 44)),
+        (60, "00000104000000001100010400000000", (1, 40)), (43, "1102000100000000" + "00" * 16, (0, 42)),
+        (51, "1102000000000000" + "00" * 8, (1, 6)),
+    ):  # fmt: skip
+        packet = Ether(src=PEER, dst=US) / IPv6(src=THERE6, dst=HERE6, nh=kind) / Raw(bytes.fromhex(behind)) / data
+        (told,) = machine.answer(Door.OTHER, packet)
+        assert (told[ICMPv6ParamProblem].code, told[ICMPv6ParamProblem].ptr) == told_of, behind
+
+
 def test_errors_that_are_not(machine):
     """RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)."""
     data = UDP(sport=4000, dport=9) / b"data"

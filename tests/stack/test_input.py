@@ -6,11 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
+from scapy.layers.inet6 import (
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    PadN,
+)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
 from wirespeed.graph.node import Node
+from wirespeed.hashes.internet import checksum
 from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.input import host_input, udp_input, udp_to
 from wirespeed.stack.interface import Interface, Route, Settings
@@ -53,6 +62,24 @@ def cut(packet, size):
     return Raw(bytes(packet)[:size])
 
 
+def options4(text):
+    """A packet whose header goes on so; scapy would put options right."""
+    raw = bytes.fromhex(text)
+    whole = IP(src=THERE, dst=HERE, ihl=5 + len(raw) // 4, len=20 + len(raw) + len(bytes(DATA)), proto=17, chksum=0)
+    header = bytearray(bytes(whole)[:20] + raw)
+    header[10:12] = checksum(bytes(header)).to_bytes(2, "big")
+    return Ether(src=PEER, dst=US, type=0x0800) / Raw(bytes(header))
+
+
+def option6(kind):
+    """A header with one option of four bytes."""
+    return Raw(bytes([17, 0, kind, 4, 0, 0, 0, 0]))
+
+
+ROUTE6 = b"\x11\2\0%c" + bytes(20)
+BEHIND = TO_US / IPv6(src=THERE6, dst=HERE6) / IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))])
+BEHIND6 = TO_US / IPv6(src=THERE6, dst=HERE6) / IPv6ExtHdrDestOpt(nh=0, options=[PadN(optdata=bytes(4))])
+
 CASES = {
     "udp": (TO_US / IP(src=THERE, dst=HERE) / DATA, ""),
     "udp, second address": (TO_US / IP(src=THERE, dst="10.8.0.1") / DATA, ""),
@@ -83,6 +110,26 @@ CASES = {
     "first fragment": (TO_US / IP(src=THERE, dst=HERE, flags="MF") / DATA, "fragment"),
     "later fragment": (TO_US / IP(src=THERE, dst=HERE, frag=9, proto=17) / b"abcd", "fragment"),
     "IPv6 fragment": (TO_US / IPv6(src=THERE6, dst=HERE6) / IPv6ExtHdrFragment(m=1) / DATA, "fragment"),
+    "IPv6 first fragment behind options": (BEHIND / IPv6ExtHdrFragment(m=1) / DATA, "fragment"),
+    "IPv6 later fragment behind options": (BEHIND / IPv6ExtHdrFragment(offset=9, nh=17) / b"abcd", "fragment"),
+    "IPv6 options": (BEHIND / DATA, ""),
+    "IPv6 option to be passed over": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=60) / option6(0x1E) / DATA, ""),
+    "IPv6 option to be dropped for": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=60) / option6(0x5E) / DATA, "bad-option"),
+    "IPv6 option to be told of": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=60) / option6(0x9E) / DATA, "other"),
+    "IPv6 option to be told of, for all": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=0) / option6(0xC5) / DATA, "other"),
+    "IPv6 option for routers, not first": (BEHIND6 / option6(0x1E) / DATA, "other"),
+    "IPv6 route through us": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=43) / Raw(ROUTE6 % 1) / DATA, "other"),
+    "IPv6 route that ends here": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=43) / Raw(ROUTE6 % 0) / DATA, ""),
+    "IPv6 authentication": (TO_US / IPv6(src=THERE6, dst=HERE6, nh=51) / Raw(b"\x11\2" + bytes(14)) / DATA, "other"),
+    "option": (options4("44040500") / DATA, ""),
+    "option without length": (options4("01010144") / DATA, "other"),
+    "option longer than the header": (options4("44050500") / DATA, "other"),
+    "option of one byte": (options4("44010500") / DATA, "other"),
+    "options behind their end": (options4("00440101") / DATA, ""),
+    "record route": (options4("0707040000000000") / DATA, ""),
+    "record route from nowhere": (options4("0707030000000000") / DATA, "other"),
+    "source route that ends here": (options4("8307080a07000100") / DATA, ""),
+    "source route through us": (options4("8307040a08000100") / DATA, "other"),
     "ping": (TO_US / IP(src=THERE, dst=HERE) / ICMP(), "icmp"),
     "ping over IPv6": (TO_US / IPv6(src=THERE6, dst=HERE6) / ICMPv6EchoRequest(), "icmp6"),
     "TCP": (TO_US / IP(src=THERE, dst=HERE) / TCP(), "other"),

@@ -7,9 +7,10 @@ from wirespeed.graph.node import node
 from wirespeed.hashes.internet import fold
 from wirespeed.jit import inline
 from wirespeed.mem.buffer import is_own
+from wirespeed.stack.refused import is_piece6
 from wirespeed.traffic.sums import sum_packet
 from wirespeed.wire.checksum import pseudo
-from wirespeed.wire.ipv4 import PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_UDP
+from wirespeed.wire.ipv4 import PROTOCOL_ICMP, PROTOCOL_UDP
 from wirespeed.wire.packet import Packet
 from wirespeed.wire.udp import Udp
 
@@ -42,7 +43,7 @@ def reassembled(pkt: Any) -> str | None:
     """What was put together goes on; what the table gave back, for it is no fragment that can be one, by ``other``."""
     if pkt.ipv4:
         return "other" if pkt.ipv4.is_fragment else None
-    return "other" if not pkt.ipv6 or pkt.l4 == 0 or pkt.ipv6.next_header == PROTOCOL_FRAGMENT else None
+    return "other" if not pkt.ipv6 or is_piece6(pkt) else None
 
 
 __all__ = ["chained_icmp_valid", "chained_udp_valid", "reassembled"]

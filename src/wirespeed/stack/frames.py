@@ -7,9 +7,16 @@ gives None for what is not whole.
 import struct
 from dataclasses import dataclass
 
+from wirespeed.stack.refused import refused
 from wirespeed.wire.arp import ARP_HTYPE_ETHERNET, ARP_REPLY, ARP_REQUEST
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, MAC_BROADCAST
-from wirespeed.wire.icmp import ICMP_ECHO_REPLY
+from wirespeed.wire.icmp import (
+    ICMP_ECHO_REPLY,
+    ICMP_TIME_EXCEEDED,
+    ICMP_TIME_EXCEEDED_REASSEMBLY,
+    ICMP_UNREACHABLE,
+    ICMP_UNREACHABLE_PROTOCOL,
+)
 from wirespeed.wire.ipv4 import IPV4_DONT_FRAGMENT, IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_ICMP
 
 ETHERNET_BYTES = 14
@@ -203,6 +210,20 @@ def echo_reply(request: Ipv4Packet) -> bytes:
     return ipv4(request.destination, request.source, PROTOCOL_ICMP, message, request.tos)
 
 
+def problem(packet: Ipv4Packet) -> tuple[int, int, int]:
+    """What is to be said of a packet to us that nobody here takes: ICMP type, code and pointer, as 32 bits.
+
+    RFC 1122 section 3.2.2.5: an option that is malformed, and where; section 3.3.5: a route through us. Section 3.3.2:
+    a fragment whose datagram never came together. Section 3.2.2.1: a transport that we do not have.
+    """
+    found = refused(packet.data)
+    if found is not None:
+        return found[0], found[1], found[2] << 24  # the pointer is the first of four bytes
+    if packet.flags & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET):
+        return ICMP_TIME_EXCEEDED, ICMP_TIME_EXCEEDED_REASSEMBLY, 0
+    return ICMP_UNREACHABLE, ICMP_UNREACHABLE_PROTOCOL, 0
+
+
 def icmp_error(source: int, kind: int, code: int, rest: int, about: Ipv4Packet) -> bytes:
     """The packet that tells the sender of ``about`` what became of it.
 
@@ -214,6 +235,6 @@ def icmp_error(source: int, kind: int, code: int, rest: int, about: Ipv4Packet) 
 
 __all__ = [
     "ETHERNET_BYTES", "ArpPacket", "Ipv4Packet", "arp", "arp_reply", "arp_request", "checksum", "echo_reply",
-    "ethernet", "fragments", "fragments_of_own", "icmp", "icmp_error", "ipv4", "parse_ipv4", "read_arp", "read_ipv4",
-    "with_ttl",
+    "ethernet", "fragments", "fragments_of_own", "icmp", "icmp_error", "ipv4", "parse_ipv4", "problem", "read_arp",
+    "read_ipv4", "with_ttl",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from wirespeed.stack.frames import DEFAULT_TTL, checksum
+from wirespeed.stack.refused import refused
 from wirespeed.wire.icmp import (
     ICMP6_NEIGHBOUR_ADVERTISEMENT,
     ICMP6_NEIGHBOUR_SOLICITATION,
@@ -33,7 +34,7 @@ _OPTION_SOURCE, _OPTION_TARGET = 1, 2
 _OPTION_ALERT = 5
 _HEADERS_MAX = 8
 _NEXT_HEADER = 6  # where that field is
-_UNKNOWN_HEADER, _UNKNOWN_OPTION = 1, 2  # codes of a parameter problem
+_UNKNOWN_HEADER = 1  # code of a parameter problem
 _ROUTER, _SOLICITED, _OVERRIDE = 0x80, 0x40, 0x20
 
 
@@ -122,6 +123,9 @@ def problem(packet: Ipv6Packet) -> tuple[int, int, int]:
     RFC 8200 section 4: a header that is unknown, an option whose type says that its sender wants to know. Section
     4.5: a first fragment whose datagram never came together. A type of -1: nothing.
     """
+    found = refused(packet.data)
+    if found is not None:
+        return found
     kind, at, says = packet.protocol, 40, _NEXT_HEADER
     for _ in range(_HEADERS_MAX):
         if kind == PROTOCOL_NONE:
@@ -131,33 +135,8 @@ def problem(packet: Ipv6Packet) -> tuple[int, int, int]:
             return (ICMP6_TIME_EXCEEDED if first else -1), ICMP6_TIME_EXCEEDED_REASSEMBLY, 0
         if kind not in (PROTOCOL_HOP_BY_HOP, PROTOCOL_DESTINATION, PROTOCOL_ROUTING) or at + 8 > len(packet.data):
             break
-        size = (packet.data[at + 1] + 1) * 8
-        if kind == PROTOCOL_ROUTING:
-            if packet.data[at + 3]:  # segments left, of a kind we do not know (section 4.4)
-                return ICMP6_PARAMETER_PROBLEM, 0, at + 2
-        else:
-            found = _unknown_option(packet.data[at : at + size], packet.destination >> 120 == 0xFF)
-            if found:
-                return (ICMP6_PARAMETER_PROBLEM, _UNKNOWN_OPTION, at + found) if found > 0 else (-1, 0, 0)
-        kind, says, at = packet.data[at], at, at + size
+        kind, says, at = packet.data[at], at, at + (packet.data[at + 1] + 1) * 8
     return ICMP6_PARAMETER_PROBLEM, _UNKNOWN_HEADER, says
-
-
-def _unknown_option(header: bytes, to_group: bool) -> int:
-    """Where the first option is that its sender wants to hear of; -1: one for which the packet is dropped silently;
-    0: none (RFC 8200 section 4.2)."""
-    at = 2
-    while at < len(header):
-        if header[at] == 0:
-            at += 1
-            continue
-        action = header[at] >> 6
-        if action == 1 or (action == 3 and to_group):
-            return -1
-        if action:
-            return at
-        at += 2 + (header[at + 1] if at + 1 < len(header) else 0)
-    return 0
 
 
 def pseudo_checksum(source: int, destination: int, protocol: int, payload: bytes) -> int:

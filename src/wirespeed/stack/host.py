@@ -34,13 +34,10 @@ from wirespeed.wire.icmp import (
     ICMP6_ROUTER_ADVERTISEMENT,
     ICMP6_UNREACHABLE,
     ICMP6_UNREACHABLE_PORT,
-    ICMP_TIME_EXCEEDED,
-    ICMP_TIME_EXCEEDED_REASSEMBLY,
     ICMP_UNREACHABLE,
     ICMP_UNREACHABLE_PORT,
-    ICMP_UNREACHABLE_PROTOCOL,
 )
-from wirespeed.wire.ipv4 import IPV4_FRAGMENT_OFFSET, IPV4_MORE_FRAGMENTS, PROTOCOL_ICMP6, PROTOCOL_IGMP
+from wirespeed.wire.ipv4 import PROTOCOL_ICMP6, PROTOCOL_IGMP
 
 _GROUPS4, _GROUP_MAC4 = 0xE, 0x0100_5E00_0000  # RFC 1112 section 6.4
 _DISCOVERY = (ICMP6_ROUTER_ADVERTISEMENT, ICMP6_NEIGHBOUR_SOLICITATION, ICMP6_NEIGHBOUR_ADVERTISEMENT)
@@ -217,10 +214,8 @@ class Host:
             self._link4(packet)
         elif door is Door.ICMP:
             self.icmp.heard4(packet, self.now_s)
-        elif packet.flags & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET):  # what waited too long for the others
-            self.icmp.tell4(packet, frame, ICMP_TIME_EXCEEDED, ICMP_TIME_EXCEEDED_REASSEMBLY)
         else:
-            self.icmp.tell4(packet, frame, ICMP_UNREACHABLE, ICMP_UNREACHABLE_PROTOCOL)
+            self.icmp.tell4(packet, frame, *frames.problem(packet))
 
     def _arp(self, frame: bytes) -> None:
         """RFC 826, "Packet reception"."""

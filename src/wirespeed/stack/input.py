@@ -6,9 +6,11 @@ from wirespeed.graph.node import Node, node
 from wirespeed.mem.descriptor import META
 from wirespeed.stack.chained import chained_udp_valid
 from wirespeed.stack.interface import Interface
+from wirespeed.stack.refused import SILENT, is_piece6, refused4, refused6
 from wirespeed.wire.checksum import ipv4_header_valid, udp_valid
 from wirespeed.wire.ethernet import ETHERTYPE_ARP, MAC_GROUP_BIT
-from wirespeed.wire.ipv4 import PROTOCOL_FRAGMENT, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP, PROTOCOL_UDP
+from wirespeed.wire.ipv4 import PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP, PROTOCOL_UDP
+from wirespeed.wire.ipv6 import is_extension
 
 _LOOPBACK = 127
 _GROUPS = 224  # first byte of the first address that no single host has
@@ -19,13 +21,14 @@ def host_input(interface: Interface) -> Node:
 
     @node(
         outputs=["arp", "icmp", "icmp6", "igmp", "fragment", "other"],
-        drops=["runt", "not-for-us", "not-ip", "malformed", "bad-checksum", "martian"],
+        drops=["runt", "not-for-us", "not-ip", "malformed", "bad-checksum", "bad-option", "martian"],
     )
     def host_input(pkt: Any) -> str | None:
         """Take what is for this host, whole and sound; the rest is dropped by name.
 
         Frames to other stations, packets to other addresses and from addresses that no host has are not for us
         (RFC 1122 sections 3.2.1.3, 3.3.6); other transports than UDP, fragments, ARP and ICMP leave by their doors.
+        Options and extension headers that must be refused are so (RFC 1122 section 3.2.1.8, RFC 8200 section 4).
         """
         if not pkt.eth:
             return "runt"
@@ -45,6 +48,8 @@ def host_input(interface: Interface) -> Node:
                     return "not-for-us"
             elif not interface.owns4(pkt.ipv4.dst):
                 return "not-for-us"
+            if pkt.ipv4.options_bytes != 0 and refused4(pkt.ipv4) != 0:
+                return "other"
             if pkt.ipv4.is_fragment:
                 return "fragment"
             if pkt.protocol == PROTOCOL_UDP:
@@ -64,7 +69,11 @@ def host_input(interface: Interface) -> Node:
                     return "not-for-us"
             elif not interface.owns6(high, low):
                 return "not-for-us"
-            if pkt.l4 == 0 or pkt.ipv6.next_header == PROTOCOL_FRAGMENT:
+            if is_extension(pkt.ipv6.next_header):
+                found = refused6(pkt.ipv6, min(pkt.end, pkt.l3 + pkt.ip_bytes))
+                if found != 0:
+                    return "bad-option" if found == SILENT else "other"
+            if is_piece6(pkt):
                 return "fragment"
             if pkt.protocol == PROTOCOL_UDP:
                 return None if pkt.udp else "malformed"
