@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
-from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP, IPOption
 from scapy.layers.inet6 import (
     ICMPv6MLQuery,
     ICMPv6ND_NS,
@@ -13,9 +13,12 @@ from scapy.layers.inet6 import (
     ICMPv6PacketTooBig,
     IPv6,
     IPv6ExtHdrFragment,
+    IPv6ExtHdrRouting,
 )
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
+
+from wirespeed.hashes.internet import checksum
 
 HERE, HERE6 = "10.7.0.1", "fd07::1"
 
@@ -68,6 +71,21 @@ class Strangers:
     def closed_port(self):
         return self.ip() / UDP(sport=self.port(), dport=9999) / b"anybody?"
 
+    def closed_port6(self):
+        return self.ip6() / UDP(sport=self.port(), dport=9999) / b"anybody?"
+
+    def transport(self):
+        return self.ip(proto=132) / b"nobody speaks this"
+
+    def bad_option(self):
+        """A timestamp whose length is beyond the header's end."""
+        longer = IPOption(copy_flag=0, optclass=2, option=4, length=5, value=b"\5\0")
+        return self.ip(options=[longer]) / UDP(sport=self.port(), dport=7) / b"answer this"
+
+    def routed6(self):
+        through = IPv6ExtHdrRouting(addresses=[self.six()], segleft=1)
+        return self.ip6() / through / UDP(sport=self.port(), dport=7) / b"answer this"
+
     def last_hop(self):
         return self.ip(ttl=1) / UDP(sport=self.port(), dport=33434) / b"trace"
 
@@ -96,6 +114,33 @@ class Strangers:
 
 
 KINDS = (
-    "arp", "solicitation", "fragment", "fragment6", "to_the_handler", "to_the_handler6", "closed_port", "last_hop",
+    "arp", "solicitation", "fragment", "fragment6", "to_the_handler", "to_the_handler6", "closed_port", "closed_port6",
+    "transport", "bad_option", "routed6", "last_hop",
     "too_big", "too_big6", "offer", "advertisement", "mld_query", "igmp_query",
 )  # fmt: skip
+
+
+def spoofed(frame, random):
+    """The same frame from somebody else, in 10.0.0.0/8 or fd07::/64, its checksums right."""
+    made = bytearray(frame)
+    made[7:12] = random.randbytes(5)
+    ethertype = made[12:14]
+    if ethertype == b"\x08\x06":
+        made[22:28] = made[6:12]
+        made[29:32] = random.randbytes(3)
+    elif ethertype == b"\x08\x00":
+        made[27:30] = random.randbytes(3)
+        made[18:20] = random.randbytes(2)  # the identification, that fragments have datagrams of their own
+        header = (made[14] & 15) * 4
+        if made[23] == 17 and not made[20] & 0x20:
+            made[14 + header + 6 : 14 + header + 8] = bytes(2)  # no UDP checksum
+        made[24:26] = bytes(2)
+        made[24:26] = checksum(bytes(made[14 : 14 + header])).to_bytes(2)
+    else:  # the last word of the address makes up for the others, so that the transport's checksum stays
+        total = sum(int.from_bytes(made[at : at + 2]) for at in (30, 32, 34, 36))
+        made[30:36] = random.randbytes(6)
+        total -= sum(int.from_bytes(made[at : at + 2]) for at in (30, 32, 34))
+        made[36:38] = (total % 0xFFFF).to_bytes(2)
+        if made[20] == 44:
+            made[58:62] = random.randbytes(4)
+    return bytes(made)
