@@ -18,6 +18,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, UDP, IPOption_RR
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
+    ICMPv6MLQuery2,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     ICMPv6ND_RA,
@@ -207,6 +208,28 @@ def slaac() -> Target:
     return take, [rig.advertisement(prefixes=[rig.prefix()]), rig.advertisement(lifetime=0), bytes(ICMPv6ND_NS())]
 
 
+def groups() -> Target:
+    """Queries and reports about groups, IGMP and MLD; the first byte says which, and where it comes from."""
+    from wirespeed.stack.igmp import Igmp
+    from wirespeed.stack.mld import Mld
+
+    four, six = ipaddress.IPv4Address("10.7.0.1"), ipaddress.IPv6Address("fe80::1")
+    igmp, mld = Igmp(random.Random(3), four), Mld(random.Random(3), six)
+    now = iter(range(1, 1 << 60))
+
+    def take(data: bytes) -> None:
+        how, message = data[:1] or b"\0", data[1:]
+        if how[0] & 1:
+            igmp.receive(64 if how[0] & 2 else 1, bool(how[0] & 4), message, float(next(now)))
+        else:
+            mld.receive(six + 1, 64 if how[0] & 2 else 1, bool(how[0] & 4), message, float(next(now)))
+        igmp.tick(float(next(now)))
+        mld.tick(float(next(now)))
+
+    query = bytes(ICMPv6MLQuery2(mladdr="ff15::3", sources=["fd07::9"]))
+    return take, [b"\5" + bytes.fromhex("1164ee9b00000000"), b"\5" + bytes.fromhex("1600f8fcef010203"), b"\4" + query]
+
+
 def resolver() -> Target:
     """Answers to the resolver; what is no answer is refused by its own exceptions."""
     from wirespeed.stack.dns_answer import Question, ResolveError
@@ -231,6 +254,7 @@ def resolver() -> Target:
 TARGETS: dict[str, Callable[[], Target]] = {
     each.__name__: each
     for each in (
-        dns_questions, memcached, ntp, flows, statsd, frames, control, fragments, dhcp4, slaac, resolver,
+        dns_questions, memcached, ntp, flows, statsd, frames, control, fragments, dhcp4, slaac, groups,
+        resolver,
     )
 }  # fmt: skip

@@ -4,6 +4,8 @@ import ipaddress
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -27,6 +29,7 @@ from wirespeed.stack.host import Door, Host
 from wirespeed.stack.interface import Interface, Route, Settings
 from wirespeed.stack.links import Links
 from wirespeed.stack.path_mtu import AGE_S, MIN4, MIN6
+from wirespeed.stack.refused import refused
 
 US, PEER = "02:77:73:00:00:01", "02:00:00:00:00:02"
 HERE, THERE, AWAY = "10.7.0.1", "10.7.0.2", "192.0.2.9"
@@ -124,6 +127,17 @@ def test_options_that_are_malformed_are_told_and_where(machine):
         packet = Ether(src=PEER, dst=US) / IPv6(src=THERE6, dst=HERE6, nh=kind) / Raw(bytes.fromhex(behind)) / data
         (told,) = machine.answer(Door.OTHER, packet)
         assert (told[ICMPv6ParamProblem].code, told[ICMPv6ParamProblem].ptr) == told_of, behind
+
+
+@given(st.binary(min_size=4, max_size=40), st.sampled_from([0, 43, 51, 60]), st.integers(0, 2))
+def test_any_options_are_refused_within_their_headers(options, kind, more):
+    """Whatever they are: nothing behind them is read, and what is told points at them."""
+    options = options[: len(options) & ~3]
+    found = refused(bytes([0x45 + len(options) // 4]) + bytes(19) + options)
+    assert found is None or found[0] == 3 or (found[0] == 12 and 20 <= found[2] < 20 + len(options))
+    header = bytes([60, more]) + options
+    found = refused(bytes([0x60, 0, 0, 0, 0, 0, kind, 64]) + bytes(32) + header)
+    assert found is None or found[0] == -1 or (found[0] == 4 and (found[2] == 6 or 40 <= found[2] < 40 + len(header)))
 
 
 def test_errors_that_are_not(machine):
