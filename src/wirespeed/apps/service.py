@@ -212,9 +212,9 @@ class Service(ServiceGraph):
         for descriptor in self._by_descriptor:
             self._poller.register(descriptor, select.POLLIN)
         self._tick_s = self._refresh_s = 0.0
+        host.addressing.start(time.monotonic())  # first: workers are to know our addresses
         engine.start()
         self.engine = engine
-        host.addressing.start(time.monotonic())
         self.port.events.listen(self._noted)
         return engine
 
