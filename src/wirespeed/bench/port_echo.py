@@ -77,12 +77,22 @@ def percentiles(netns: str, interface: str, frame: bytes, count: int, wanted: Se
 
 def cpu_s(pid: int | None = None) -> float:
     """Seconds on a core of all threads of a process, this one if None."""
+    return _scheduled(pid, 0) / 1e9
+
+
+def waited_s(pid: int | None = None) -> float:
+    """Seconds for which its threads could have run, and others had their cores."""
+    return _scheduled(pid, 1) / 1e9
+
+
+def _scheduled(pid: int | None, column: int) -> int:
+    """Sum of a column of its threads' schedstat (Documentation/scheduler/sched-stats.rst), in nanoseconds."""
     total = 0
     folder = f"/proc/{pid or os.getpid()}/task"
     for task in os.listdir(folder):
         with open(f"{folder}/{task}/schedstat") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
+            total += int(file.read().split()[column])
+    return total
 
 
-__all__ = ["cpu_s", "percentiles"]
+__all__ = ["cpu_s", "percentiles", "waited_s"]

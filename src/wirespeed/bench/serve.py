@@ -58,8 +58,10 @@ _BENCH = "serve"
 _FLOWGEN = ("10.254.0.0", "00:01:02:03:04:00", 1001)  # who testpmd's flowgen is, and the port it asks
 _ASKED = ("10.253.0.0/16", "00:01:02:03:04:01")
 _READY_S = 30.0
+_KEPT_UP = 0.98
 _SHARES = (0.5, 0.999)
 _PROBES, _PROBES_QUICK = 100_000, 200
+_TURNS = 5  # of latency, at least: its medians move more than those of rates
 
 
 def rows(settings: Settings, tell: Tell) -> Sequence[Row]:
@@ -139,9 +141,11 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
         settings.notes.append("no row beside uvloop: pip install uvloop")
     with contextlib.ExitStack() as stack:
 
-        def answers() -> float:
+        def answers(kind: str) -> None:
             with Sink(veths.left, "eth0") as sink, Load(veths.left, "eth0", frame, far) as load:
-                return rate(lambda: sink.packets, settings.seconds, load.on, load.off)
+                sent = _Sent(veths, load)
+                rates.setdefault(kind, []).append(rate(lambda: sink.packets, settings.seconds, sent.on, sent.off))
+                asked.setdefault(kind, []).append(sent.rate)
 
         def ours_answering(idle: str) -> contextlib.AbstractContextManager[Service]:
             service = Service(f"af_xdp:left,netns={veths.middle}", f"{here}/24", neighbours={there: theirs})
@@ -149,21 +153,24 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
             return serving(service, idle=idle)
 
         rates: dict[str, list[float]] = {}
+        asked: dict[str, list[float]] = {}
         share = 0.0
         for number in range(settings.pairs):
             tell(f"on a veth: round {number + 1} of {settings.pairs}")
             with ours_answering("balanced"):
                 _answering(veths, frame)
-                rates.setdefault("ours", []).append(answers())
+                answers("ours")
                 share = _share(settings)
             for kind in kinds if settings.peer else ():
                 with _kernel_echo(veths, kind, here, worker):
                     _answering(veths, frame)
-                    rates.setdefault(kind, []).append(answers())
+                    answers(kind)
+        settings.notes.append(f"on a veth, answered of asked a second: {_bounds(rates, asked)}")
         load = min(median(rates[kind]) for kind in ("ours", "mmsg") if kind in rates) / 10
         times: dict[str, list[Latencies]] = {}
-        for number in range(settings.pairs):
-            tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {settings.pairs}")
+        turns = settings.pairs if settings.quick else max(settings.pairs, _TURNS)
+        for number in range(turns):
+            tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
             # Its peer never sleeps either.
             servers: dict[str, contextlib.AbstractContextManager[object]] = {"ours": ours_answering("latency")}
             if settings.peer:
@@ -174,13 +181,53 @@ def _over_veth(veths: Veths, settings: Settings, tell: Tell) -> list[Row]:
                     count = _PROBES_QUICK if settings.quick else _PROBES
                     found_here = latencies(veths.left, "eth0", frame, load, count, far, _SHARES)
                     times.setdefault(name, []).append(found_here)
-        lost = {name: sum(each.lost for each in turns) for name, turns in times.items()}
-        settings.notes.append(f"latency at {load:,.0f} requests/s, probes without an answer: {lost}")
+        settings.notes += [
+            f"latency at {load:,.0f} requests/s, {name}: {_spread(found)}" for name, found in times.items()
+        ]
         stack.close()
     found += _rate_rows(rates)
     found += _time_rows(times)
     found.append(Row(_BENCH, "idle on a veth", "% of a core", share))
     return found
+
+
+class _Sent:
+    """A load that counts what it sends."""
+
+    def __init__(self, veths: Veths, load: Load) -> None:
+        self._veths, self._load = veths, load
+        self.rate = 0.0
+
+    def on(self) -> None:
+        """Begin."""
+        self._load.on()
+        self._before, self._begun = self._count(), time.perf_counter()
+
+    def off(self) -> None:
+        """End; ``rate`` is requests a second."""
+        self.rate = (self._count() - self._before) / (time.perf_counter() - self._begun)
+        self._load.off()
+
+    def _count(self) -> int:
+        folder = "/sys/class/net/eth0/statistics"
+        both = self._veths.inside(self._veths.left, "cat", f"{folder}/tx_packets", f"{folder}/tx_dropped")
+        return sum(map(int, both.split()))
+
+
+def _bounds(rates: dict[str, list[float]], asked: dict[str, list[float]]) -> str:
+    """Where most of what is asked is answered, the client is the bound, and the figure is the least the server can."""
+    return ", ".join(
+        f"{kind} {median(answered):,.0f} of {median(asked[kind]):,.0f} (bound by the "
+        f"{'client' if median(a / b for a, b in zip(answered, asked[kind], strict=True)) > _KEPT_UP else 'server'})"
+        for kind, answered in rates.items()
+    )
+
+
+def _spread(turns: list[Latencies]) -> str:
+    each = (
+        f"p{share * 100:g} " + "/".join(f"{t.microseconds[i]:.1f}" for t in turns) for i, share in enumerate(_SHARES)
+    )
+    return f"{', '.join(each)} us; {sum(t.lost for t in turns)} probes without an answer"
 
 
 def _rate_rows(rates: dict[str, list[float]]) -> list[Row]:

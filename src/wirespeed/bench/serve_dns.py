@@ -42,7 +42,7 @@ from wirespeed.bench.frames import Frame
 from wirespeed.bench.pairing import Pair, summarise
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
-from wirespeed.bench.serve_client import over_memif, shown
+from wirespeed.bench.serve_client import alone, over_memif, shown
 from wirespeed.bench.serve_memory import serving
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.synthetic import udp4
@@ -271,7 +271,10 @@ def _measure(
         found.append(Row.of("serve", f"DNS service in memory, {about}, random", "requests/s", summarise(pairs), beside))
         paired = summarise([pair for _, pair in far])
         found.append(Row.of("serve", f"DNS service over memif, {about}, random", "requests/s", paired, beside))
-        settings.notes.append(f"DNS over memif: {shown([turn for turn, _ in far])}")
+        own = alone("dns", ["--names", str(inputs.perf)], settings.seconds)
+        settings.notes.append(
+            f"DNS over memif: {shown([turn for turn, _ in far])}; the load alone sends {own / 1e6:.1f} M/s"
+        )
     found += [Row("serve", f"a DNS answer, {name}", "cycles", median(figures)) for name, figures in turns.items()]
     size = server.stats().memory_bytes / len(inputs.names)
     return [*found, Row("serve", f"DNS, memory, {about}", "bytes/name", size)]

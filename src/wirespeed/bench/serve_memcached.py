@@ -36,7 +36,7 @@ from wirespeed.apps.memcached.state import ServerView
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.pairing import Pair, summarise
 from wirespeed.bench.result import Row
-from wirespeed.bench.serve_client import over_memif, shown
+from wirespeed.bench.serve_client import alone, over_memif, shown
 from wirespeed.bench.settings import Settings
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.jit import copy64, cycles, kernel, lent, load64
@@ -269,7 +269,8 @@ def _over_memif(
             theirs.append(peer.rate(5) if peer is not None else None)
         pairs = [Pair(ours.rate, other) for ours, other in zip(turns, theirs, strict=True)]
         found.append(Row.of("serve", what, "requests/s", summarise(pairs), "memcached, memcaslap"))
-        settings.notes.append(f"{what}: {shown(turns)}")
+        own = alone("memcached", options, settings.seconds)
+        settings.notes.append(f"{what}: {shown(turns)}; the load alone sends {own / 1e6:.1f} M/s")
     return found
 
 
