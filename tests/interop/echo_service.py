@@ -43,9 +43,13 @@ class EchoService:
                 [sys.executable, str(EXAMPLE), spec, f"{HERE}/24", f"{HERE6}/64", *WORKERS.get(kind, [])],
                 stdout=out, stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
             )  # fmt: skip
-        if kind == "memif":
-            self.join(self.path)
-        self.address()
+        try:
+            if kind == "memif":
+                self.join(self.path)
+            self.address()
+        except BaseException:
+            self.end()
+            raise
 
     def address(self):
         """The kernel's end gets its addresses, and is answered."""
@@ -54,7 +58,7 @@ class EchoService:
         host.run("ip", "address", "add", f"{THERE}/24", "dev", self.device)
         host.run("ip", "address", "add", f"{THERE6}/64", "dev", self.device, "nodad")
         host.run("ip", "link", "set", "dev", self.device, "up")
-        eventually(self.answers, f"an answer: {self.out.read_text()}", COMPILE_S)
+        eventually(self.answers, "an answer", COMPILE_S)
 
     def join(self, path):
         """The other end of the memif is a testpmd, which passes packets on to the kernel by a tap of its own."""
@@ -66,7 +70,8 @@ class EchoService:
 
     def answers(self):
         assert self.child.poll() is None, self.out.read_text()
-        return "1 received" in self.host.run("ping", "-n", "-c", "1", "-W", "1", HERE, check=False)
+        once = ("ping", "-n", "-c", "1", "-W", "1")
+        return all("1 received" in self.host.run(*once, each, check=False) for each in (HERE, HERE6))
 
     def leave(self):
         """The testpmd of a memif ends."""
