@@ -98,17 +98,19 @@ def locate(shard: ShardView, item: ItemView) -> tuple[int, int]:
 
 
 @inline
-def fetch_bucket(state: ServerView, hash: int) -> None:
-    """Ask for a key's first bucket."""
-    prefetch(first_bucket(state.shard_of(hash).address + TABLE, hash))
+def fetch_bucket(state: ServerView, hash: int) -> int:
+    """Ask for a key's first bucket; its address."""
+    bucket = first_bucket(state.shard_of(hash).address + TABLE, hash)
+    prefetch(bucket)
+    return bucket
 
 
 @inline
-def fetch_item(state: ServerView, hash: int) -> None:
-    """Ask for the item that a search will compare with, three lines of it; the first bucket should be here."""
+def fetch_item(state: ServerView, hash: int, bucket: int) -> int:
+    """Ask for the item that a search of one of its key's buckets will compare with, three lines of it. The bucket
+    should be here. If that is the first and the key may be in the second, ask for the second; its address, else 0."""
     shard = state.shard_of(hash)
-    table, tag = shard.address + TABLE, tag_of(hash)
-    bucket = first_bucket(table, hash)
+    tag = tag_of(hash)
     hits = match16(bucket, tag)
     if hits != 0:
         item = shard.item(load32(bucket + SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1)).address
@@ -116,7 +118,12 @@ def fetch_item(state: ServerView, hash: int) -> None:
         prefetch(item + 64)
         prefetch(item + 128)
     elif overflows(bucket):
-        prefetch(other_bucket(table, bucket, tag))
+        table = shard.address + TABLE
+        if bucket == first_bucket(table, hash):
+            second = other_bucket(table, bucket, tag)
+            prefetch(second)
+            return second
+    return 0
 
 
 __all__ = ["fetch_bucket", "fetch_item", "find", "key_hash", "last_bytes", "locate", "same_key"]

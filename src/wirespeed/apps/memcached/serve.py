@@ -99,12 +99,19 @@ def ahead(state: ServerView, request: int, length: int) -> None:
     if (word != _GET and word != _SET) or size > KEY_MAX:
         return
     hash = key_hash(state.store, key, size)
-    fetch_bucket(state, hash)
-    asked = state.asked
-    store64(state.address + ASKED + ((asked & (2 * AHEAD - 1)) << 3), hash)
-    state.asked = asked + 1
-    if asked - state.fetched >= AHEAD:
+    _ask(state, hash, fetch_bucket(state, hash))
+    if state.asked - state.fetched > AHEAD:
         _fetch_next(state)
+
+
+@inline
+def _ask(state: ServerView, hash: int, bucket: int) -> None:
+    """Note that a key's bucket was asked for."""
+    asked = state.asked
+    place = state.address + ASKED + ((asked & (2 * AHEAD - 1)) << 4)
+    store64(place, hash)
+    store64(place + 8, bucket)
+    state.asked = asked + 1
 
 
 @inline
@@ -143,10 +150,14 @@ def _key_bytes(key: int, end: int) -> int:
 
 @inline
 def _fetch_next(state: ServerView) -> None:
-    """Ask for the item of the request whose bucket was asked for first."""
+    """Ask for the item of the request whose bucket was asked for first, or, if it is not there, for its second one."""
     fetched = state.fetched
     state.fetched = fetched + 1
-    fetch_item(state, load64(state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 3)))
+    place = state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 4)
+    hash = load64(place)
+    second = fetch_item(state, hash, load64(place + 8))
+    if second != 0:
+        _ask(state, hash, second)
 
 
 @cold

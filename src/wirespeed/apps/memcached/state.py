@@ -6,7 +6,7 @@
     128      the answer that is being written, or sent
     192      what this worker counted
     512      words of the line that is being read: start and length of each
-    768      hashes of keys whose buckets were asked for ahead
+    768      hashes of keys whose buckets were asked for ahead, and these buckets
 """
 
 from wirespeed.apps.memcached.layout import ShardView
@@ -21,7 +21,7 @@ WORDS_MAX: int = 9
 WORDS: int = 512
 ASKED: int = 768
 AHEAD: int = 16
-"""Requests between asking for a bucket and for its item; there are places for twice as many."""
+"""Buckets asked for between asking for one and for the item it has; there are places for twice as many."""
 
 
 class ServerView(View):
@@ -79,8 +79,8 @@ class ServerView(View):
     dropped = le64(392, "too short, or without the end of their line or value")
     grown = le64(408, "digits of that, if it needs more room than the item has")
     asked = le64(400, "buckets asked for ahead, so far")
-    fetched = le64(416, "items asked for ahead, so far: at most AHEAD fewer")
-    SIZE = 1024
+    fetched = le64(416, "of these, looked into for the item: at most AHEAD fewer")
+    SIZE = 1280
 
     def shard_of(self, hash: int) -> ShardView:
         """The shard of a key. Neither the bits that choose the bucket nor the tag's are among those it goes by."""
@@ -100,7 +100,7 @@ class ServerView(View):
 
 
 STATE_BYTES: int = ServerView.SIZE
-assert ASKED + 2 * AHEAD * 8 <= STATE_BYTES
+assert ASKED + 2 * AHEAD * 16 <= STATE_BYTES
 COUNTERS: tuple[str, ...] = tuple(
     name for name, field in ServerView.fields.items() if ServerView.requests.offset <= field.offset < 400
 )
