@@ -4,9 +4,9 @@ import os
 
 from wirespeed.bench.port_echo import cpu_s, waited_s
 from wirespeed.bench.port_memif import Turn
-from wirespeed.bench.serve import _bounds, _spread
 from wirespeed.bench.serve_client import Asked, shown
 from wirespeed.bench.serve_latency import Latencies
+from wirespeed.bench.serve_veth import _bounds, _spread
 
 
 def test_a_server_that_answers_whatever_is_asked_is_bound_by_its_client() -> None:

@@ -79,8 +79,8 @@ def command(
         print(to_markdown(rows))
     else:
         Console(highlight=False).print(to_table(rows, "wirespeed bench"))
-        for note in settings.notes:
-            console.print(note, markup=False)
+    for note in settings.notes:
+        console.print(note, markup=False)
     for message in failed:
         print(f"wirespeed: {message}", file=sys.stderr)
     if failed:
