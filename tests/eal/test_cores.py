@@ -59,6 +59,21 @@ def test_pin_is_for_this_thread_only_and_undone():
     assert os.sched_getaffinity(0) == before
 
 
+def test_who_avoids_cores_keeps_the_others_and_who_has_no_others_keeps_all():
+    before = os.sched_getaffinity(0)
+    some, every = {max(before)}, before | {max(before) + 1}
+
+    def avoiding(taken):
+        mask = cores.avoid(taken)
+        inside = os.sched_getaffinity(0)
+        cores.unpin(mask)
+        return mask, inside, os.sched_getaffinity(0)
+
+    assert in_a_thread(lambda: avoiding(some)) == (before, before - some or before, before)
+    assert in_a_thread(lambda: avoiding(every)) == (before, before, before)
+    assert os.sched_getaffinity(0) == before
+
+
 @pytest.mark.parametrize("absent", [-1, 1000, 1 << 40])
 def test_pin_to_an_absent_core_names_what_there_is(absent):
     with pytest.raises(WirespeedError, match=rf"to core {absent}: .*online are 0.*choose one of these"):

@@ -1,6 +1,7 @@
 """Whole graphs, from literal bytes to literal bytes."""
 
 import json
+import os
 
 import pytest
 from feed import Collect, Feed, ipv4_udp
@@ -226,6 +227,18 @@ def test_an_engine_runs_once():
     assert engine.stop() is report
     assert out.packets == DNS
     assert (out.opened, out.closed) == (1, 1)
+
+
+def test_who_waits_for_the_workers_keeps_off_their_cores():
+    graph = ws.Graph()
+    graph.add(ws.port("null:count=0") >> ws.port("null"))
+    engine, before = Engine(graph), os.sched_getaffinity(0)
+    engine.start()
+    with engine.aside():
+        inside = os.sched_getaffinity(0)
+    engine.stop()
+    assert inside == before - set(engine.cores) or inside == before <= set(engine.cores)
+    assert os.sched_getaffinity(0) == before
 
 
 def test_everything_is_given_back(open_files):

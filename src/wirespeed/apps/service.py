@@ -282,14 +282,16 @@ class Service(ServiceGraph):
             else:
                 engine = self.start(workers, **options)
                 try:
-                    while not over() and not engine.ended:
-                        self.poll(_TICK_S if end_s is None else max(min(end_s - time.monotonic(), _TICK_S), 0.0))
+                    with engine.aside():
+                        while not over() and not engine.ended:
+                            self.poll(_TICK_S if end_s is None else max(min(end_s - time.monotonic(), _TICK_S), 0.0))
                 finally:
                     report = self.stop()
         return dataclasses.replace(report, interrupted=signals.event.is_set())
 
     async def serve(self, workers: int = 1, **options: Any) -> Report:
-        """The same in a program that has an event loop: until it is cancelled, or the port's input ends."""
+        """The same in a program that has an event loop: until it is cancelled, or the port's input ends. Meanwhile the
+        loop's thread keeps off the workers' cores."""
         return await self._serve(lambda: False, workers, **options)
 
     async def _serve(self, over: Callable[[], bool], workers: int, **options: Any) -> Report:
@@ -298,9 +300,10 @@ class Service(ServiceGraph):
         try:
             for descriptor, deal in self._by_descriptor.items():
                 loop.add_reader(descriptor, deal)
-            while not over() and not engine.ended:
-                await asyncio.sleep(_TICK_S)
-                self._let_time_pass()
+            with engine.aside():
+                while not over() and not engine.ended:
+                    await asyncio.sleep(_TICK_S)
+                    self._let_time_pass()
         finally:
             for descriptor in self._by_descriptor:
                 loop.remove_reader(descriptor)

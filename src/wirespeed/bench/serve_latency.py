@@ -3,6 +3,9 @@
 Probe n is due n steps after the first, and its time runs from then: an echo that stands still delays all that were due
 meanwhile, and each of them is counted. One that was never answered counts as slower than all others.
 
+Whoever stops the prober is not the server. It looks at the clock all the time, so it knows when it stood still: a probe
+that was due, or on its way, in such a time is left out, whoever echoes; how many are is told.
+
 The probes go out of the far end of the echoing port's interface by a packet socket, which also hears the answers; both
 are system calls on a core of the prober's own, the same whoever echoes.
 """
@@ -15,8 +18,10 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wirespeed.eal.clock import tsc_hz
-from wirespeed.jit import cycles, kernel, load64, store64, write_bytes
+from wirespeed.jit import cycles, kernel, load64, read_bytes, store64, write_bytes
 from wirespeed.jit.libc import read, write
 from wirespeed.mem.region import Region
 from wirespeed.ports.netdev import within
@@ -24,19 +29,31 @@ from wirespeed.ports.netdev import within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 _ETH_P_ALL = 3
 _SOL_PACKET, _IGNORE_OUTGOING = 263, 23
 _SO_RCVBUFFORCE, _BUFFERED = 33, 16 << 20  # answers of a prober that stood still wait for it
 _PATIENCE_S = 0.2
-_BUFFER, _TIMES = 4096, 8192
+_AWAY_S = 20e-6  # between two looks at the clock: a probe sent in between, softirqs included, takes less
+_BUFFER, _AWAY = 4096, 8192
+_AWAYS = 4096  # times away that are noted: first and last cycle, two words each
+_TIMES = _AWAY + _AWAYS * 16
 
 
 @kernel
-def _probe(fd, memory, size, count, step, patience):  # type: ignore[no-untyped-def]
-    """Send ``count`` probes, ``step`` cycles apart; how long each took at ``memory + _TIMES``, 0: it has no answer."""
+def _probe(fd, memory, size, count, step, patience, away):  # type: ignore[no-untyped-def]
+    """Send ``count`` probes, ``step`` cycles apart; how long each took at ``memory + _TIMES``, 0: it has no answer.
+    (When the first was due, how often the prober was away, which is noted at ``memory + _AWAY``.)"""
     begun, due, answered = cycles() + step, 0, 0
+    looked, aways = begun, 0
     while answered < count:
         now = cycles()
+        if now - looked > away and aways < _AWAYS:
+            store64(memory + _AWAY + (aways << 4), looked)
+            store64(memory + _AWAY + (aways << 4) + 8, now)
+            aways += 1
+        looked = now
         if due < count:
             if now >= begun + due * step:
                 due += 1
@@ -50,14 +67,22 @@ def _probe(fd, memory, size, count, step, patience):  # type: ignore[no-untyped-
             if 0 <= number < due and load64(place) == 0:
                 store64(place, max(cycles() - begun - number * step, 1))
                 answered += 1
+    return begun, aways
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Microseconds of the shares asked for, of all probes; and how many of these had no answer."""
+    """What probes found.
+
+    Attributes:
+        microseconds: that the shares asked for stayed below.
+        lost: probes that had no answer.
+        left_out: the share of the probes during which the prober stood still.
+    """
 
     microseconds: list[float]
     lost: int
+    left_out: float = 0.0
 
 
 def latencies(
@@ -78,19 +103,33 @@ def latencies(
         made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFERED)
         write_bytes(memory.address, frame)
         hz = tsc_hz()
-        arguments = (memory.address, len(frame), count, round(hz / rate), int(_PATIENCE_S * hz))
+        step = round(hz / rate)
+        arguments = (memory.address, len(frame), count, step, int(_PATIENCE_S * hz), int(_AWAY_S * hz))
+        said: list[tuple[int, int]] = []
 
         def probe() -> None:
             os.sched_setaffinity(0, {core})
-            _probe(made.fileno(), *arguments)
+            said.append(_probe(made.fileno(), *arguments))
 
         thread = threading.Thread(target=probe)
         thread.start()
         thread.join()
-        spent = [load64(memory.address + _TIMES + number * 8) for number in range(count)]
-    lost = spent.count(0)
-    times = sorted(each / hz if each else _PATIENCE_S for each in spent)
-    return Latencies([times[min(int(share * count), count - 1)] * 1e6 for share in wanted], lost)
+        begun, aways = said[0]
+        took = np.frombuffer(read_bytes(memory.address + _TIMES, 8 * count), np.int64)
+        away = np.frombuffer(read_bytes(memory.address + _AWAY, 16 * aways), np.int64).reshape(-1, 2)
+    due = begun + step * np.arange(count)
+    lost = took == 0
+    left_out = overlapping(due, due + took, away) & ~lost
+    times = np.sort(np.where(lost, _PATIENCE_S * hz, took)[~left_out]) / hz * 1e6
+    found = [float(times[min(int(share * len(times)), len(times) - 1)]) for share in wanted]
+    return Latencies(found, int(lost.sum()), float(left_out.mean()))
 
 
-__all__ = ["Latencies", "latencies"]
+def overlapping(first: NDArray[np.int64], last: NDArray[np.int64], away: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the times from ``first`` to ``last`` have a part in one of ``away``: rows of two, in order."""
+    ended = np.searchsorted(away[:, 1], first)  # the first that was not over by then
+    begun = np.append(away[:, 0], np.iinfo(np.int64).max)
+    return begun[ended] <= last
+
+
+__all__ = ["Latencies", "latencies", "overlapping"]

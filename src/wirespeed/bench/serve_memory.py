@@ -45,8 +45,10 @@ def serving(service: Service, **options: Any) -> Iterator[Service]:
     over = threading.Event()
 
     def attend() -> None:
-        while not over.is_set():
-            service.poll()
+        assert service.engine is not None
+        with service.engine.aside():
+            while not over.is_set():
+                service.poll()
 
     thread = threading.Thread(target=attend, daemon=True)
     thread.start()

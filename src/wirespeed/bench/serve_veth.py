@@ -218,7 +218,9 @@ def _spread(turns: list[Latencies]) -> str:
     each = (
         f"p{share * 100:g} " + "/".join(f"{t.microseconds[i]:.1f}" for t in turns) for i, share in enumerate(_SHARES)
     )
-    return f"{', '.join(each)} us; {sum(t.lost for t in turns)} probes without an answer"
+    left_out = sum(t.left_out for t in turns) / len(turns)
+    lost = sum(t.lost for t in turns)
+    return f"{', '.join(each)} us; {lost} probes without an answer, {left_out:.1%} left out: the prober stood still"
 
 
 def _rows(what: str, unit: str, figures: dict[str, list[float]]) -> list[Row]:

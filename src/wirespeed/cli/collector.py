@@ -69,9 +69,10 @@ def command(
             shown = f"; {served.url}" if served is not None else ""
             console.print(f"collecting: {said} at {where} (loop {built}){shown}", markup=False)
             until = None if seconds is None else time.monotonic() + seconds
-            while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
-                service.poll(_POLL_S)
-                keeper.step()
+            with engine.aside():
+                while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
+                    service.poll(_POLL_S)
+                    keeper.step()
         finally:
             report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
             keeper.close()

@@ -62,7 +62,8 @@ def command(
         engine.start()
         try:
             console.print(_ready(app, engine))
-            _serve(app, engine, console, seconds, signals.event, live=console.is_terminal and not json)
+            with engine.aside():
+                _serve(app, engine, console, seconds, signals.event, live=console.is_terminal and not json)
         finally:
             facts = _facts(app)
             report = dataclasses.replace(engine.stop(), interrupted=signals.event.is_set())

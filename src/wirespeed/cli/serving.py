@@ -38,10 +38,11 @@ def answer(
         try:
             console.print(ready, markup=False)
             until = None if seconds is None else time.monotonic() + seconds
-            while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
-                service.poll()
-                if beside is not None:
-                    beside()
+            with engine.aside():
+                while not signals.event.is_set() and not engine.ended and (until is None or time.monotonic() < until):
+                    service.poll()
+                    if beside is not None:
+                        beside()
         finally:
             report = dataclasses.replace(service.stop(), interrupted=signals.event.is_set())
     return report

@@ -14,6 +14,7 @@ kernel-parameters.txt (isolcpus, nohz_full); Documentation/admin-guide/cputopolo
 
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,8 +129,15 @@ def pin(core: int) -> frozenset[int]:
     return before
 
 
+def avoid(taken: Iterable[int]) -> frozenset[int]:
+    """Keep the calling thread (only) off cores that others need, if it may use any besides; returns the mask it had."""
+    before = frozenset(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, before - set(taken) or before)
+    return before
+
+
 def unpin(mask: frozenset[int]) -> None:
-    """Give the calling thread back the mask that :func:`pin` returned."""
+    """Give the calling thread back the mask that :func:`pin` or :func:`avoid` returned."""
     os.sched_setaffinity(0, mask)
 
 

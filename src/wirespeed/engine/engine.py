@@ -4,12 +4,13 @@ Nothing here is on the packet path. A worker is one Python thread inside one com
 to it through its record: a command word, counters, a grace-period slot.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from wirespeed.eal import cores
@@ -67,6 +68,7 @@ class Engine(Changing):
     Attributes:
         graph: what runs now; :meth:`add`, :meth:`remove` and :meth:`replace` change it.
         departed: counters of ports that were removed.
+        cores: of the workers, once they are started.
 
     Raises:
         WirespeedError: the graph cannot run, a port cannot be opened, a node does not compile. Nothing has moved.
@@ -110,6 +112,7 @@ class Engine(Changing):
         self.reading = threading.RLock()  # held while memory and ports are exchanged, or looked at
         self.plan = make_plan(graph, shape, workers, burst, checked)
         self.notes: list[str] = []
+        self.cores: tuple[int, ...] = ()
         self.closing: list[Callable[[], None]] = []
         self._final: Report | None = None
         self._started = self._stopped = 0.0
@@ -207,7 +210,18 @@ class Engine(Changing):
         for port in self.graph.ports:
             port.grace = self.grace
         self._started = time.perf_counter()
-        self.workers.start(placement.workers if on is None else on)
+        self.cores = tuple(placement.workers if on is None else on)
+        self.workers.start(self.cores)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Keep the calling thread off the workers' cores meanwhile, if it may use others: each time it had work to do
+        there, packets would wait. What it starts meanwhile, threads and processes, inherits that."""
+        before = cores.avoid(self.cores)
+        try:
+            yield
+        finally:
+            cores.unpin(before)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""

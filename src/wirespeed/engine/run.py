@@ -51,7 +51,8 @@ def run(graph: Graph, workers: int = 1, seconds: float | None = None, **options:
     with Interruptible() as signals:
         engine.start()
         try:
-            engine.wait(seconds, signals.event)
+            with engine.aside():
+                engine.wait(seconds, signals.event)
         finally:
             report = engine.stop()
     return dataclasses.replace(report, interrupted=signals.event.is_set())

@@ -163,16 +163,18 @@ class Client:
         return self._ask(keyed.keys if keyed else 1, rate, watch, filling=True)
 
     def _ask(self, count: int, rate: float, watch: Callable[[Load], bool] | None, filling: bool = False) -> LoadResult:
-        load, port = self.load, self.service.output
+        load, port, engine = self.load, self.service.output, self.service.engine
+        assert engine is not None
         port.refresh()
         before = port.stats().tx_dropped
         load.send(count, rate, filling)
-        while not load.idle and not self._look(watch):
-            self.service.poll(_TICK_S)
-        load.halt()
-        until = time.monotonic() + self._timeout_s
-        while load.answered < load.sent and time.monotonic() < until:
-            self.service.poll(_TICK_S)
+        with engine.aside():
+            while not load.idle and not self._look(watch):
+                self.service.poll(_TICK_S)
+            load.halt()
+            until = time.monotonic() + self._timeout_s
+            while load.answered < load.sent and time.monotonic() < until:
+                self.service.poll(_TICK_S)
         port.refresh()
         return load.result(port.stats().tx_dropped - before)
 
