@@ -4,7 +4,7 @@ Probe n is due n steps after the first, and its time runs from then: an echo tha
 meanwhile, and each of them is counted. One that was never answered counts as slower than all others.
 
 Whoever stops the prober is not the server. It looks at the clock all the time, so it knows when it stood still: a probe
-that was due, or on its way, in such a time is left out, whoever echoes; how many are is told.
+that was due, or on its way, from then until it had caught up is left out, whoever echoes; how many are is told.
 
 The probes go out of the far end of the echoing port's interface by a packet socket, which also hears the answers; both
 are system calls on a core of the prober's own, the same whoever echoes.
@@ -37,7 +37,7 @@ _SO_RCVBUFFORCE, _BUFFERED = 33, 16 << 20  # answers of a prober that stood stil
 _PATIENCE_S = 0.2
 _AWAY_S = 20e-6  # between two looks at the clock: a probe sent in between, softirqs included, takes less
 _BUFFER, _AWAY = 4096, 8192
-_AWAYS = 4096  # times away that are noted: first and last cycle, two words each
+_AWAYS = 4096  # times away that are noted, until it had caught up: first and last cycle, two words each
 _TIMES = _AWAY + _AWAYS * 16
 
 
@@ -46,14 +46,17 @@ def _probe(fd, memory, size, count, step, patience, away):  # type: ignore[no-un
     """Send ``count`` probes, ``step`` cycles apart; how long each took at ``memory + _TIMES``, 0: it has no answer.
     (When the first was due, how often the prober was away, which is noted at ``memory + _AWAY``.)"""
     begun, due, answered = cycles() + step, 0, 0
-    looked, aways = begun, 0
+    looked, behind, aways = begun, 0, 0
     while answered < count:
         now = cycles()
-        if now - looked > away and aways < _AWAYS:
-            store64(memory + _AWAY + (aways << 4), looked)
-            store64(memory + _AWAY + (aways << 4) + 8, now)
-            aways += 1
+        if now - looked > away and behind == 0:
+            behind = looked
         looked = now
+        if behind != 0 and now < begun + due * step and aways < _AWAYS:
+            store64(memory + _AWAY + (aways << 4), behind)
+            store64(memory + _AWAY + (aways << 4) + 8, now)
+            behind = 0
+            aways += 1
         if due < count:
             if now >= begun + due * step:
                 due += 1
