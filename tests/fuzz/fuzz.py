@@ -1,12 +1,11 @@
 """``python tests/fuzz/fuzz.py TARGET [libFuzzer's options]``: let atheris look for bytes that a parser fails on.
 
-Inputs that reach new code are kept in ``.fuzz/TARGET`` and are where the next run begins; an input that fails is
-written beside them, and given again by naming its file.
+A run begins with ``.fuzz/TARGET.seeds`` and the inputs that reached new code before, which are in ``.fuzz/TARGET``. An
+input that fails is written beside these, and given again by naming its file.
 """
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"
@@ -24,21 +23,21 @@ def main() -> None:
         sys.exit(f"usage: fuzz.py TARGET [options of libFuzzer]; targets: {', '.join(TARGETS)}")
     with atheris.instrument_imports(include=["wirespeed.apps", "wirespeed.stack", "wirespeed.wire"]):
         take, seeds = TARGETS[sys.argv[1]]()
-    with tempfile.TemporaryDirectory(prefix="wirespeed-fuzz-") as begin:
+    options = sys.argv[2:]
+    if all(each.startswith("-") for each in options):  # otherwise these are inputs, to be tried again
+        kept = Path(os.environ.get("WIRESPEED_FUZZ", ".fuzz")) / sys.argv[1]
+        begin = kept.with_name(f"{kept.name}.seeds")
+        for folder in (kept, begin):
+            folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds):
-            (Path(begin) / f"seed{number}").write_bytes(seed)
-        options = sys.argv[2:]
-        given = [each for each in options if not each.startswith("-")]
-        if not given:  # otherwise these are inputs, to be tried again
-            kept = Path(os.environ.get("WIRESPEED_FUZZ", ".fuzz")) / sys.argv[1]
-            kept.mkdir(parents=True, exist_ok=True)
-            options += [str(kept), begin, f"-artifact_prefix={kept}/", "-max_len=1600"]
+            (begin / f"seed{number}").write_bytes(seed)
+        options += [str(kept), str(begin), f"-artifact_prefix={kept}/", "-max_len=1600"]
 
-        def one(data: bytes) -> None:
-            take(data)
+    def one(data: bytes) -> None:
+        take(data)
 
-        atheris.Setup([sys.argv[0], *options], one)
-        atheris.Fuzz()
+    atheris.Setup([sys.argv[0], *options], one)
+    atheris.Fuzz()  # ends the process
 
 
 if __name__ == "__main__":
