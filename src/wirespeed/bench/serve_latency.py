@@ -70,6 +70,10 @@ def _probe(fd, memory, size, count, step, patience, away):  # type: ignore[no-un
             if 0 <= number < due and load64(place) == 0:
                 store64(place, max(cycles() - begun - number * step, 1))
                 answered += 1
+    if behind != 0 and aways < _AWAYS:
+        store64(memory + _AWAY + (aways << 4), behind)
+        store64(memory + _AWAY + (aways << 4) + 8, cycles())
+        aways += 1
     return begun, aways
 
 

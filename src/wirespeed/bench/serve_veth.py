@@ -6,6 +6,7 @@
 ``asyncio``    and ``uvloop``: the same in Python's event loops
 ``busy``       a kernel socket that is polled without end, with SO_BUSY_POLL
 ``testpmd``    DPDK's, with its driver ``net_af_xdp``, which only swaps Ethernet addresses: what C can do at our place
+``awake``      ours, whose worker never sleeps
 ``asleep``     ours, whose worker falls asleep after each request (``idle="power"``): what polling gains
 ``mirror``     the veth's driver itself (XDP_TX): no process sees the request, so none can be quicker
 =============  ====================================================================================================
