@@ -8,8 +8,9 @@ import numpy as np
 from wirespeed.bench.port_echo import cpu_s, waited_s
 from wirespeed.bench.port_memif import Turn
 from wirespeed.bench.serve_client import Asked, shown
-from wirespeed.bench.serve_latency import Latencies, overlapping
-from wirespeed.bench.serve_veth import _bounds, _spread
+from wirespeed.bench.serve_late import spread
+from wirespeed.bench.serve_latency import Latencies, overlapping, until_answered
+from wirespeed.bench.serve_veth import _bounds
 
 
 def test_a_server_that_answers_whatever_is_asked_is_bound_by_its_client() -> None:
@@ -18,10 +19,12 @@ def test_a_server_that_answers_whatever_is_asked_is_bound_by_its_client() -> Non
     assert _bounds(rates, asked) == "ours 495 of 500 (bound by the client), mmsg 245 of 500 (bound by the server)"
 
 
-def test_the_spread_is_every_turn_and_what_had_no_answer() -> None:
-    turns = [Latencies([9.5, 100.0], 0), Latencies([10.5, 390.25], 3, 0.02)]
-    assert _spread(turns) == (
-        "p50 9.5/10.5, p99.9 100.0/390.2 us; 3 probes without an answer, 1.0% left out: the prober stood still"
+def test_the_spread_is_every_turn_and_what_was_left_out() -> None:
+    quiet = Latencies([9.5, 100.0], 0, undisturbed=[9.5, 80.0])
+    disturbed = Latencies([10.5, 390.25], 3, 0.02, 0.01, [10.0, 90.0])
+    assert spread([quiet, disturbed]) == (
+        "p50 9.5/10.5, p99.9 100.0/390.2 us, 80.0/90.0 while it had its core (0.50% while it had not); 3 probes "
+        "without an answer, 1.0% left out: the prober stood still"
     )
 
 
@@ -31,6 +34,14 @@ def test_a_probe_that_was_under_way_while_the_prober_stood_still_is_known() -> N
     last = np.array([99, 100, 160, 299, 400, 306, 999])
     assert overlapping(first, last, away).tolist() == [False, True, True, False, True, True, False]
     assert not overlapping(first, last, away[:0]).any()
+
+
+def test_a_core_was_taken_until_all_that_had_waited_were_answered() -> None:
+    due = np.array([0, 100, 200, 300, 400, 500])
+    done = np.array([50, 450, 460, 470, 480, 550])  # somebody had the core from 90 to 260
+    taken = until_answered(due, done, np.array([[90, 260], [600, 700]]))
+    assert taken.tolist() == [[90, 460], [600, 700]]
+    assert overlapping(due, done, taken).tolist() == [False, True, True, True, True, False]
 
 
 def test_a_turn_in_which_others_had_the_core_says_so() -> None:

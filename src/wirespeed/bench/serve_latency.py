@@ -6,20 +6,26 @@ meanwhile, and each of them is counted. One that was never answered counts as sl
 Whoever stops the prober is not the server. It looks at the clock all the time, so it knows when it stood still: a probe
 that was due, or on its way, from then until it had caught up is left out, whoever echoes; how many are is told.
 
+Nor is it the server's doing if the kernel gives its core to somebody else: what was on its way from then until all that
+had waited were answered is left out as well, from figures that say so; those with it are told beside. What is left is
+the server, and what no process sees: interrupts, and a hypervisor that stops the core. :func:`stops` is just those.
+
 The probes go out of the far end of the echoing port's interface by a packet socket, which also hears the answers; both
 are system calls on a core of the prober's own, the same whoever echoes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wirespeed.bench.core_watch import CoreWatch
 from wirespeed.eal.clock import tsc_hz
 from wirespeed.jit import cycles, kernel, load64, read_bytes, store64, write_bytes
 from wirespeed.jit.libc import read, write
@@ -36,6 +42,8 @@ _SOL_PACKET, _IGNORE_OUTGOING = 263, 23
 _SO_RCVBUFFORCE, _BUFFERED = 33, 16 << 20  # answers of a prober that stood still wait for it
 _PATIENCE_S = 0.2
 _AWAY_S = 20e-6  # between two looks at the clock: a probe sent in between, softirqs included, takes less
+_STOPPED_S = 1e-6  # between two looks of a core that does nothing else
+_COMERS = 1_000_000
 _BUFFER, _AWAY = 4096, 8192
 _AWAYS = 4096  # times away that are noted, until it had caught up: first and last cycle, two words each
 _TIMES = _AWAY + _AWAYS * 16
@@ -77,6 +85,21 @@ def _probe(fd, memory, size, count, step, patience, away):  # type: ignore[no-un
     return begun, aways
 
 
+@kernel
+def _look(memory, cycles_long, away):  # type: ignore[no-untyped-def]
+    """Look at the clock for so long. (First and last cycle, how often it was away, which is noted at ``memory``.)"""
+    begun = looked = cycles()
+    aways = 0
+    while looked < begun + cycles_long:
+        now = cycles()
+        if now - looked > away and aways < _AWAYS:
+            store64(memory + (aways << 4), looked)
+            store64(memory + (aways << 4) + 8, now)
+            aways += 1
+        looked = now
+    return begun, looked, aways
+
+
 @dataclass(frozen=True)
 class Latencies:
     """What probes found.
@@ -85,15 +108,34 @@ class Latencies:
         microseconds: that the shares asked for stayed below.
         lost: probes that had no answer.
         left_out: the share of the probes during which the prober stood still.
+        taken: the share of the others during which somebody else had the server's core.
+        undisturbed: what ``microseconds`` is without those.
     """
 
     microseconds: list[float]
     lost: int
     left_out: float = 0.0
+    taken: float = 0.0
+    undisturbed: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who answers: its processes, and the core it has."""
+
+    core: int
+    processes: tuple[int, ...]
 
 
 def latencies(
-    netns: str, interface: str, frame: bytes, rate: float, count: int, core: int, wanted: Sequence[float]
+    netns: str,
+    interface: str,
+    frame: bytes,
+    rate: float,
+    count: int,
+    core: int,
+    wanted: Sequence[float],
+    server: Server | None = None,
 ) -> Latencies:
     """Probe from ``core`` out of an interface.
 
@@ -102,6 +144,7 @@ def latencies(
         rate: probes a second.
         count: how many.
         wanted: shares of the probes, 0 to 1.
+        server: whose core is watched, if it can be.
     """
     made = within(netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0))
     with made, Region(_TIMES + count * 8, "wirespeed-latency", huge=False) as memory:
@@ -119,24 +162,69 @@ def latencies(
             said.append(_probe(made.fileno(), *arguments))
 
         thread = threading.Thread(target=probe)
-        thread.start()
-        thread.join()
+        with contextlib.nullcontext() if server is None else CoreWatch(server.core) as watch:
+            thread.start()
+            thread.join()
         begun, aways = said[0]
         took = np.frombuffer(read_bytes(memory.address + _TIMES, 8 * count), np.int64)
         away = np.frombuffer(read_bytes(memory.address + _AWAY, 16 * aways), np.int64).reshape(-1, 2)
     due = begun + step * np.arange(count)
     lost = took == 0
-    left_out = overlapping(due, due + took, away) & ~lost
-    times = np.sort(np.where(lost, _PATIENCE_S * hz, took)[~left_out]) / hz * 1e6
-    found = [float(times[min(int(share * len(times)), len(times) - 1)]) for share in wanted]
-    return Latencies(found, int(lost.sum()), float(left_out.mean()))
+    took = np.where(lost, int(_PATIENCE_S * hz), took)
+    seen = lost | ~overlapping(due, due + took, away)
+    taken = np.empty((0, 2), np.int64) if server is None or watch is None else watch.taken(server.processes)
+    untouched = seen & (lost | ~overlapping(due, due + took, until_answered(due, due + took, taken)))
+
+    def below(those: NDArray[np.bool_]) -> list[float]:
+        times = np.sort(took[those]) / hz * 1e6
+        return [float(times[min(int(share * len(times)), len(times) - 1)]) for share in wanted]
+
+    left_out, disturbed = 1 - seen.mean(), 1 - untouched.sum() / max(seen.sum(), 1)
+    return Latencies(below(seen), int(lost.sum()), float(left_out), float(disturbed), below(untouched))
+
+
+def stops(core: int, seconds: float, wanted: Sequence[float]) -> list[float]:
+    """How many microseconds who comes to a polled core waits until it looks, if nobody else has it and it does nothing.
+
+    No server on that core can be quicker than what it does itself, and this.
+    """
+    with Region(_AWAYS * 16, "wirespeed-stops", huge=False) as memory:
+        said: list[tuple[int, int, int]] = []
+
+        def look() -> None:
+            os.sched_setaffinity(0, {core})
+            said.append(_look(memory.address, int(seconds * tsc_hz()), int(_STOPPED_S * tsc_hz())))
+
+        thread = threading.Thread(target=look)
+        with CoreWatch(core) as watch:
+            thread.start()
+            thread.join()
+        begun, ended, aways = said[0]
+        away = np.frombuffer(read_bytes(memory.address, 16 * aways), np.int64).reshape(-1, 2)
+    away = away[~overlapping(away[:, 0], away[:, 1], watch.taken((os.getpid(),)))]
+    comes = np.linspace(begun, ended, _COMERS).astype(np.int64)
+    next_stop = np.minimum(np.searchsorted(away[:, 1], comes), max(len(away) - 1, 0))
+    waits = np.zeros(_COMERS)
+    if len(away):
+        inside = (away[next_stop, 0] <= comes) & (comes < away[next_stop, 1])
+        waits = np.sort(np.where(inside, away[next_stop, 1] - comes, 0)) / tsc_hz() * 1e6
+    return [float(waits[min(int(share * _COMERS), _COMERS - 1)]) for share in wanted]
+
+
+def until_answered(due: NDArray[np.int64], done: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The times in ``taken``, each until all that was under way then was done."""
+    longer = taken.copy()
+    for row in longer:
+        under_way = (due <= row[1]) & (done >= row[0])
+        row[1] = max(row[1], done[under_way].max(initial=0))
+    return longer
 
 
 def overlapping(first: NDArray[np.int64], last: NDArray[np.int64], away: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the times from ``first`` to ``last`` have a part in one of ``away``: rows of two, in order."""
-    ended = np.searchsorted(away[:, 1], first)  # the first that was not over by then
+    ended = np.searchsorted(np.maximum.accumulate(away[:, 1]), first)  # the first that was not over by then
     begun = np.append(away[:, 0], np.iinfo(np.int64).max)
     return begun[ended] <= last
 
 
-__all__ = ["Latencies", "latencies", "overlapping"]
+__all__ = ["Latencies", "Server", "latencies", "overlapping", "stops", "until_answered"]

@@ -1,18 +1,8 @@
 """How many echoes over AF_XDP on a veth, and how late is one? Beside all that could echo there.
 
-=============  ====================================================================================================
-``ours``       a service with ``af_xdp``
-``mmsg``       a kernel socket, recvmmsg and sendmmsg in compiled code
-``asyncio``    and ``uvloop``: the same in Python's event loops
-``busy``       a kernel socket that is polled without end, with SO_BUSY_POLL
-``testpmd``    DPDK's, with its driver ``net_af_xdp``, which only swaps Ethernet addresses: what C can do at our place
-``awake``      ours, whose worker never sleeps
-``asleep``     ours, whose worker falls asleep after each request (``idle="power"``): what polling gains
-``mirror``     the veth's driver itself (XDP_TX): no process sees the request, so none can be quicker
-=============  ====================================================================================================
-
-The client of the rates is a packet socket on the other core. Latency is that of requests by schedule, a tenth of what
-the slower of ``ours`` and ``mmsg`` answers; nobody sleeps then but ``asleep``.
+Who echoes: :mod:`wirespeed.bench.serve_peers`. The client of the rates is a packet socket on the other core. Latency is
+measured at a tenth of what the slower of ``ours`` and ``mmsg`` answers (:mod:`wirespeed.bench.serve_late`); nobody
+sleeps then but ``asleep``.
 """
 
 from __future__ import annotations
@@ -23,23 +13,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from importlib import util
 from pathlib import Path
 from statistics import median
 
 from wirespeed.apps.service import Service
+from wirespeed.bench import serve_late, serve_peers
 from wirespeed.bench.errors import BenchError
 from wirespeed.bench.port_echo import cpu_s, percentiles
 from wirespeed.bench.port_load import Load
 from wirespeed.bench.port_memif import places
 from wirespeed.bench.port_turns import rate
 from wirespeed.bench.result import Row
-from wirespeed.bench.serve_latency import Latencies, latencies
 from wirespeed.bench.serve_memory import ECHO, echo, serving
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.synthetic import udp4
-from wirespeed.bench.testpmd import Setting, Testpmd, version
+from wirespeed.bench.testpmd import Setting, Testpmd
 from wirespeed.bench.veths import GATEWAYS, LEFT, Veths
 from wirespeed.bench.xdp_traffic import Mirror, Sink
 
@@ -48,23 +37,12 @@ Tell = Callable[[str], None]
 _BENCH = "serve"
 _READY_S = 30.0
 _KEPT_UP = 0.98
-_SHARES = (0.5, 0.999)
-_PROBES, _PROBES_QUICK = 100_000, 200
-_TURNS = 5  # of latency, at least: its medians move more than those of rates
-_SAID = {
-    "mmsg": "kernel socket, recvmmsg",
-    "asyncio": "asyncio",
-    "uvloop": "uvloop",
-    "busy": "kernel socket, busy polling",
-    "asleep": "without polling",
-    "mirror": "the veth's driver, XDP_TX",
-}
 
 
 def rows(settings: Settings, tell: Tell) -> list[Row]:
     """Measure every row."""
     with Veths() as veths:
-        scene = _Scene(veths)
+        scene = Scene(veths)
         kinds = ["ours"]
         if settings.peer:
             kinds += ["mmsg", "asyncio", *(["uvloop"] if util.find_spec("uvloop") else []), "testpmd"]
@@ -84,34 +62,18 @@ def rows(settings: Settings, tell: Tell) -> list[Row]:
                         share = _share(settings)
         settings.notes.append(f"on a veth, answered of asked a second: {_bounds(rates, asked)}")
         load = min(median(rates[kind]) for kind in ("ours", "mmsg") if kind in rates) / 10
-        times = _late(scene, settings, load, tell)
-    found = _rows("UDP echo of 64 B over af_xdp on a veth", "requests/s", rates)
-    for index, wanted in enumerate(_SHARES):
-        what = f"latency on a veth at a tenth of the load, p{wanted * 100:g}"
-        found += _rows(what, "us", {kind: [each.microseconds[index] for each in of] for kind, of in times.items()})
-    return [*found, Row(_BENCH, "idle on a veth", "% of a core", share)]
+        slow = serve_late.rows(scene, settings, load, tell)
+    found = serve_peers.rows("UDP echo of 64 B over af_xdp on a veth", "requests/s", rates)
+    return [*found, *slow, Row(_BENCH, "idle on a veth", "% of a core", share)]
 
 
-def _late(scene: _Scene, settings: Settings, load: float, tell: Tell) -> dict[str, list[Latencies]]:
-    """Latencies at ``load`` requests a second, turn by turn."""
-    times: dict[str, list[Latencies]] = {}
-    turns = settings.pairs if settings.quick else max(settings.pairs, _TURNS)
-    probes = _PROBES_QUICK if settings.quick else _PROBES
-    for number in range(turns):
-        tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
-        for kind in ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep"):
-            with scene.answering(kind):
-                times.setdefault(kind, []).append(scene.latencies(load, probes))
-    settings.notes += [f"latency at {load:,.0f} requests/s, {kind}: {_spread(of)}" for kind, of in times.items()]
-    return {"ours": times.pop("awake"), **times}
-
-
-class _Scene:
+class Scene:
     """The client's side is what the :class:`Veths` call left, the server's is in the middle."""
 
     def __init__(self, veths: Veths) -> None:
         self.veths = veths
         self.here, self.there = GATEWAYS[0], LEFT
+        self.client = (veths.left, "eth0")
         mine, self.theirs = veths.mac(veths.middle, "left"), veths.mac(veths.left, "eth0")
         link = bytes.fromhex((mine + self.theirs).replace(":", "")) + bytes.fromhex("0800")
         there, here = (bytes(map(int, each.split("."))) for each in (self.there, self.here))
@@ -121,9 +83,9 @@ class _Scene:
         self.worker, self.far = places()
 
     @contextlib.contextmanager
-    def answering(self, kind: str) -> Iterator[None]:
-        """Somebody echoes."""
-        with self._server(kind):
+    def answering(self, kind: str) -> Iterator[int]:
+        """Somebody echoes: the process."""
+        with self._server(kind) as process:
             until = time.monotonic() + _READY_S
             while True:
                 with contextlib.suppress(BenchError):
@@ -131,33 +93,39 @@ class _Scene:
                     break
                 if time.monotonic() > until:
                     raise BenchError(f"the server on the veth does not answer: {kind}")
-            yield
+            yield process
 
-    def _server(self, kind: str) -> AbstractContextManager[object]:
+    @contextlib.contextmanager
+    def _server(self, kind: str) -> Iterator[int]:
         idle = {"ours": "balanced", "awake": "latency", "asleep": "power"}
         if kind in idle:
             service = Service(
                 f"af_xdp:left,netns={self.veths.middle}", f"{self.here}/24", neighbours={self.there: self.theirs}
             )
             service.udp(ECHO)(echo)
-            return serving(service, idle=idle[kind])
-        if kind == "testpmd":
-            return self._testpmd()
-        if kind == "mirror":
-            return Mirror((self.veths.middle, "left"), (self.veths.left, "eth0"))
-        return self._kernel_echo(kind)
+            with serving(service, idle=idle[kind]):
+                yield os.getpid()
+        elif kind == "testpmd":
+            with self._testpmd() as process:
+                yield process
+        elif kind == "mirror":
+            with Mirror((self.veths.middle, "left"), (self.veths.left, "eth0")):
+                yield os.getpid()
+        else:
+            with self._kernel_echo(kind) as process:
+                yield process
 
     @contextlib.contextmanager
-    def _testpmd(self) -> Iterator[None]:
+    def _testpmd(self) -> Iterator[int]:
         device = "net_af_xdp0,iface=left,busy_budget=0"
         both = (self.far, self.worker)
         with Testpmd(None, Setting("macswap"), cores=both, vdevs=[device], netns=self.veths.middle) as peer:
             peer.start()
-            yield
+            yield peer.pid
             peer.stop()
 
     @contextlib.contextmanager
-    def _kernel_echo(self, kind: str) -> Iterator[None]:
+    def _kernel_echo(self, kind: str) -> Iterator[int]:
         command = ["ip", "netns", "exec", self.veths.middle, "taskset", "-c", str(self.worker), sys.executable, "-m"]
         command += ["wirespeed.bench.kernel_echo", kind, self.here, str(ECHO)]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
@@ -167,7 +135,7 @@ class _Scene:
             assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
                 raise BenchError(f"the {kind} server did not start: code {process.wait()}")
-            yield
+            yield process.pid
         finally:
             process.kill()
             process.communicate()
@@ -177,10 +145,6 @@ class _Scene:
         with Sink(self.veths.left, "eth0") as sink, Load(self.veths.left, "eth0", self.frame, self.far) as load:
             sent = _Sent(self.veths, load)
             return rate(lambda: sink.packets, seconds, sent.on, sent.off), sent.rate
-
-    def latencies(self, load: float, probes: int) -> Latencies:
-        """Of that many probes at ``load`` a second."""
-        return latencies(self.veths.left, "eth0", self.frame, load, probes, self.far, _SHARES)
 
 
 class _Sent:
@@ -213,29 +177,6 @@ def _bounds(rates: dict[str, list[float]], asked: dict[str, list[float]]) -> str
         f"{'client' if median(a / b for a, b in zip(answered, asked[kind], strict=True)) > _KEPT_UP else 'server'})"
         for kind, answered in rates.items()
     )
-
-
-def _spread(turns: list[Latencies]) -> str:
-    each = (
-        f"p{share * 100:g} " + "/".join(f"{t.microseconds[i]:.1f}" for t in turns) for i, share in enumerate(_SHARES)
-    )
-    left_out = sum(t.left_out for t in turns) / len(turns)
-    lost = sum(t.lost for t in turns)
-    return f"{', '.join(each)} us; {lost} probes without an answer, {left_out:.1%} left out: the prober stood still"
-
-
-def _rows(what: str, unit: str, figures: dict[str, list[float]]) -> list[Row]:
-    """A row beside each of the others; ours alone if there is none."""
-    mine = figures["ours"]
-    beside = {kind: theirs for kind, theirs in figures.items() if kind != "ours"}
-    if not beside:
-        return [Row(_BENCH, what, unit, median(mine))]
-    found = []
-    for kind, theirs in beside.items():
-        said = f"{version()} net_af_xdp" if kind == "testpmd" else _SAID[kind]
-        ratio = median(a / b if unit == "requests/s" else b / a for a, b in zip(mine, theirs, strict=True))
-        found.append(Row(_BENCH, what, unit, median(mine), said, median(theirs), ratio))
-    return found
 
 
 def _share(settings: Settings) -> float:

@@ -110,15 +110,15 @@ def calibrate(
         root: where the kernel's own figure is looked for.
     """
     raw = reference_ns or (lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW))
-    _bracket(counter, raw)  # a first call may compile, or fault pages in
-    first_cycles, first_ns, first_gap = _bracket(counter, raw)
+    bracket(counter, raw)  # a first call may compile, or fault pages in
+    first_cycles, first_ns, first_gap = bracket(counter, raw)
     wait(_CALIBRATION_S)
-    last_cycles, last_ns, last_gap = _bracket(counter, raw)
+    last_cycles, last_ns, last_gap = bracket(counter, raw)
     elapsed_cycles = last_cycles - first_cycles
     measured = elapsed_cycles * _NS_PER_S // (last_ns - first_ns)
     told = sysfs.number(root / "sys/devices/system/cpu/cpu0/tsc_freq_khz", 0) * 1000
     trusted = told > 0 and abs(told - measured) * 1000 < told
-    anchor_cycles, anchor_ns, anchor_gap = _bracket(counter, reference_ns or time.monotonic_ns)
+    anchor_cycles, anchor_ns, anchor_gap = bracket(counter, reference_ns or time.monotonic_ns)
     hz = told if trusted else measured
     return Clock(
         hz=hz,
@@ -165,7 +165,7 @@ class Follower:
 
     def follow(self) -> Clock:
         """Look how far off the clock is (:attr:`offset_ns`, positive if behind), and steer it; the steered clock."""
-        cycles, true_ns, gap = _bracket(self._counter, self._reference_ns)
+        cycles, true_ns, gap = bracket(self._counter, self._reference_ns)
         seen_cycles, seen_ns = self._seen
         if true_ns - seen_ns < _SHORTEST_NS:
             return self.clock
@@ -194,8 +194,8 @@ def tsc_is_invariant(root: Path = sysfs.ROOT) -> bool:
     return {"constant_tsc", "nonstop_tsc"} <= flags or ("tsc" not in flags and "evtstrm" in flags)
 
 
-def _bracket(counter: Callable[[], int], reference_ns: Callable[[], int]) -> tuple[int, int, int]:
-    """One instant on both clocks and the gap around it in cycles: of several tries, that with the smallest gap."""
+def bracket(counter: Callable[[], int], reference_ns: Callable[[], int]) -> tuple[int, int, int]:
+    """One instant on both clocks, and the gap around it in cycles: of several tries, that with the smallest gap."""
     best = (1 << 62, 0, 0)
     for _ in range(_ATTEMPTS):
         before = counter()

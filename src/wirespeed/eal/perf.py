@@ -156,20 +156,28 @@ def paranoid(root: Path = sysfs.ROOT) -> int:
     return sysfs.number(root / "proc/sys/kernel/perf_event_paranoid", 99)
 
 
-def _open(event: Event, tid: int, leader: int) -> int:
+def attributes(event: Event, flags: int, sample_type: int = 0, read_format: int = 0) -> bytearray:
+    """A ``struct perf_event_attr``; ``flags`` are its bits from ``disabled`` on."""
+    made = bytearray(_ATTR_BYTES)
+    _ATTR.pack_into(made, 0, event.kind, _ATTR_BYTES, event.config, 0, sample_type, read_format, flags)
+    return made
+
+
+def perf_event_open(wanted: bytearray, tid: int, core: int = -1, leader: int = -1) -> int:
+    """The descriptor of an event of a thread (-1: of all) on a core (-1: on whichever), in its leader's group.
+
+    Raises OSError.
+    """
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    flags = _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR | (_DISABLED if leader < 0 else 0)
-    attributes = bytearray(_ATTR_BYTES)
-    _ATTR.pack_into(attributes, 0, event.kind, _ATTR_BYTES, event.config, 0, 0, _READ_FORMAT, flags)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     descriptor = libc.syscall(
         ctypes.c_long(number),
-        (ctypes.c_char * _ATTR_BYTES).from_buffer(attributes),
+        (ctypes.c_char * _ATTR_BYTES).from_buffer(wanted),
         ctypes.c_int(tid),
-        ctypes.c_int(-1),  # on whichever core the thread runs
+        ctypes.c_int(core),
         ctypes.c_int(leader),
         ctypes.c_ulong(_FLAG_FD_CLOEXEC),
     )
@@ -177,6 +185,11 @@ def _open(event: Event, tid: int, leader: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return int(descriptor)
+
+
+def _open(event: Event, tid: int, leader: int) -> int:
+    flags = _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR | (_DISABLED if leader < 0 else 0)
+    return perf_event_open(attributes(event, flags, read_format=_READ_FORMAT), tid, leader=leader)
 
 
 def _why_not(error: OSError, tid: int, root: Path = sysfs.ROOT) -> str:

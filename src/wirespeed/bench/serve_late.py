@@ -1,0 +1,75 @@
+"""How late is an echo on a veth, turn by turn, for each of who could echo there?
+
+The slowest are told twice: all, and those during which nobody else had the server's core. Beside the latter stands what
+a core that does nothing but read the clock is stopped for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wirespeed.bench import serve_peers
+from wirespeed.bench.core_watch import refusal
+from wirespeed.bench.serve_latency import Latencies, Server, latencies, stops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wirespeed.bench.result import Row
+    from wirespeed.bench.serve_veth import Scene
+    from wirespeed.bench.settings import Settings
+
+_SHARES = (0.5, 0.999)
+_PROBES, _PROBES_QUICK = 50_000, 200
+_TURNS = 11  # at least: the slowest move tenfold from turn to turn
+_STOPS_S, _STOPS_S_QUICK = 2.0, 0.05
+
+
+def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], None]) -> list[Row]:
+    """Latencies at ``load`` requests a second."""
+    times: dict[str, list[Latencies]] = {}
+    clock: list[list[float]] = []
+    probes = _PROBES_QUICK if settings.quick else _PROBES
+    turns = settings.pairs if settings.quick else max(settings.pairs, _TURNS)
+    refused = refusal(scene.worker)
+    for number in range(turns):
+        tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
+        for kind in ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep"):
+            with scene.answering(kind) as process:
+                server = None if refused else Server(scene.worker, (process,))
+                network, interface = scene.client
+                turn = latencies(network, interface, scene.frame, load, probes, scene.far, _SHARES, server)
+                times.setdefault(kind, []).append(turn)
+        if not refused:
+            clock.append(stops(scene.worker, _STOPS_S_QUICK if settings.quick else _STOPS_S, _SHARES))
+    settings.notes += [f"latency at {load:,.0f} requests/s, {kind}: {spread(of)}" for kind, of in times.items()]
+    named = {"ours": times.pop("awake"), **times}
+    what = "latency on a veth at a tenth of the load"
+    median, slowest = (f"{what}, p{share * 100:g}" for share in _SHARES)
+    found = [
+        *serve_peers.rows(median, "us", {kind: [each.microseconds[0] for each in of] for kind, of in named.items()}),
+        *serve_peers.rows(slowest, "us", {kind: [each.microseconds[1] for each in of] for kind, of in named.items()}),
+    ]
+    if refused:
+        settings.notes.append(f"no row of the slowest while the server had its core: {refused}")
+        return found
+    kept = {kind: [each.undisturbed[1] for each in of] for kind, of in named.items()}
+    kept["clock"] = [each[1] for each in clock]
+    return [*found, *serve_peers.rows(f"{slowest} while the server had its core", "us", kept)]
+
+
+def spread(turns: list[Latencies]) -> str:
+    """All turns, and what was left out."""
+    each = (
+        f"p{share * 100:g} " + "/".join(f"{t.microseconds[i]:.1f}" for t in turns) for i, share in enumerate(_SHARES)
+    )
+    kept = "/".join(f"{t.undisturbed[-1]:.1f}" for t in turns)
+    lost = sum(t.lost for t in turns)
+    left_out, taken = (sum(of) / len(turns) for of in ([t.left_out for t in turns], [t.taken for t in turns]))
+    return (
+        f"{', '.join(each)} us, {kept} while it had its core ({taken:.2%} while it had not); {lost} probes without an "
+        f"answer, {left_out:.1%} left out: the prober stood still"
+    )
+
+
+__all__ = ["rows", "spread"]
