@@ -59,18 +59,52 @@ def test_pin_is_for_this_thread_only_and_undone():
     assert os.sched_getaffinity(0) == before
 
 
-def test_who_avoids_cores_keeps_the_others_and_who_has_no_others_keeps_all():
+def test_threads_avoid_cores_but_those_that_have_no_others_and_those_that_are_pinned():
     before = os.sched_getaffinity(0)
-    some, every = {max(before)}, before | {max(before) + 1}
+    closed = {max(before)}
+    others = before - closed or before
+    asked, told = threading.Event(), threading.Event()
+    masks = []
+
+    def waiting():
+        cores.pin(max(before))
+        told.set()
+        asked.wait(10)
+        masks.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=waiting)
+    thread.start()
+    told.wait(10)
 
     def avoiding(taken):
-        mask = cores.avoid(taken)
-        inside = os.sched_getaffinity(0)
-        cores.unpin(mask)
-        return mask, inside, os.sched_getaffinity(0)
+        kept = cores.avoid(taken)
+        try:
+            return os.sched_getaffinity(0), os.sched_getaffinity(threading.main_thread().native_id)
+        finally:
+            cores.restore(kept)
 
-    assert in_a_thread(lambda: avoiding(some)) == (before, before - some or before, before)
-    assert in_a_thread(lambda: avoiding(every)) == (before, before, before)
+    try:
+        assert in_a_thread(lambda: avoiding(closed)) == (others, others)
+        assert in_a_thread(lambda: avoiding(before | {max(before) + 1})) == (before, before)
+    finally:
+        asked.set()
+        thread.join()
+    assert masks == [closed]
+    assert os.sched_getaffinity(0) == before
+
+
+def test_who_was_pinned_meanwhile_stays_pinned():
+    before = os.sched_getaffinity(0)
+    if len(before) == 1:
+        pytest.skip("there is one core only")
+
+    def pinned_meanwhile():
+        kept = cores.avoid({min(before)})
+        os.sched_setaffinity(0, {min(before)})
+        cores.restore(kept)
+        return os.sched_getaffinity(0)
+
+    assert in_a_thread(pinned_meanwhile) == {min(before)}
     assert os.sched_getaffinity(0) == before
 
 

@@ -2,10 +2,15 @@
 
 The slowest are told twice: all, and those during which nobody else had the server's core. Beside the latter stands what
 a core that does nothing but read the clock is stopped for.
+
+Whatever else runs on the machine wakes up on a core that is idle, if there is one, else where it ran last. A server
+that starts up on its own core drives all that to the other one; one that starts up elsewhere draws it to its own, and
+there it stays. So each has its core for a second, while the client's is idle, before it is asked.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from wirespeed.bench import serve_peers
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 _SHARES = (0.5, 0.999)
 _PROBES, _PROBES_QUICK = 50_000, 200
 _TURNS = 11  # at least: the slowest move tenfold from turn to turn
+_SETTLE_S, _SETTLE_S_QUICK = 1.0, 0.0
 _STOPS_S, _STOPS_S_QUICK = 2.0, 0.05
 
 
@@ -36,6 +42,7 @@ def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], No
         tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
         for kind in ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep"):
             with scene.answering(kind) as process:
+                time.sleep(_SETTLE_S_QUICK if settings.quick else _SETTLE_S)
                 server = None if refused else Server(scene.worker, (process,))
                 network, interface = scene.client
                 turn = latencies(network, interface, scene.frame, load, probes, scene.far, _SHARES, server)

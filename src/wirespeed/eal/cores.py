@@ -12,6 +12,7 @@ References: sched_setaffinity(2) (pid 0 is the calling *thread*); Documentation/
 kernel-parameters.txt (isolcpus, nohz_full); Documentation/admin-guide/cputopology.rst.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable
@@ -129,15 +130,41 @@ def pin(core: int) -> frozenset[int]:
     return before
 
 
-def avoid(taken: Iterable[int]) -> frozenset[int]:
-    """Keep the calling thread (only) off cores that others need, if it may use any besides; returns the mask it had."""
-    before = frozenset(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, before - set(taken) or before)
-    return before
+@dataclass(frozen=True)
+class Kept:
+    """A thread that :func:`avoid` keeps off cores: the mask it had, and the one it was given."""
+
+    thread: int
+    before: frozenset[int]
+    given: frozenset[int]
+
+
+def avoid(taken: Iterable[int]) -> list[Kept]:
+    """Keep this process's threads off cores that others need, each that may use any besides.
+
+    Threads that they start later inherit that. :func:`restore` gives them back what they had.
+    """
+    closed = frozenset(taken)
+    kept = []
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            before = frozenset(os.sched_getaffinity(thread))
+            if before & closed and before - closed:
+                os.sched_setaffinity(thread, before - closed)
+                kept.append(Kept(thread, before, before - closed))
+    return kept
+
+
+def restore(kept: Iterable[Kept]) -> None:
+    """Give threads back the masks they had before :func:`avoid`, but those that were pinned since."""
+    for each in kept:
+        with contextlib.suppress(ProcessLookupError):
+            if os.sched_getaffinity(each.thread) == each.given:
+                os.sched_setaffinity(each.thread, each.before)
 
 
 def unpin(mask: frozenset[int]) -> None:
-    """Give the calling thread back the mask that :func:`pin` or :func:`avoid` returned."""
+    """Give the calling thread back the mask that :func:`pin` returned."""
     os.sched_setaffinity(0, mask)
 
 

@@ -215,13 +215,13 @@ class Engine(Changing):
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Keep the calling thread off the workers' cores meanwhile, if it may use others: each time it had work to do
-        there, packets would wait. What it starts meanwhile, threads and processes, inherits that."""
-        before = cores.avoid(self.cores)
+        """Keep this process's other threads off the workers' cores meanwhile, each that may use others: when one had
+        work to do there, packets would wait. What they start meanwhile, threads and processes, inherits that."""
+        kept = cores.avoid(self.cores)
         try:
             yield
         finally:
-            cores.unpin(before)
+            cores.restore(kept)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""
