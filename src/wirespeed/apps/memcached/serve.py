@@ -8,13 +8,14 @@ request lies.
 # mypy: no-warn-return-any
 
 from wirespeed.apps.memcached.commands import run
-from wirespeed.apps.memcached.find import fetch_bucket, fetch_item, find, key_hash
+from wirespeed.apps.memcached.find import fetch_item, find, key_hash
 from wirespeed.apps.memcached.items import is_dead
-from wirespeed.apps.memcached.layout import KEY_MAX, ItemView
+from wirespeed.apps.memcached.layout import KEY_MAX, TABLE, ItemView
 from wirespeed.apps.memcached.parse import text
-from wirespeed.apps.memcached.state import AHEAD, ASKED, INCOMPLETE, SEVERAL, SHORT, ServerView
+from wirespeed.apps.memcached.state import AHEAD, ASKED, GROUP, INCOMPLETE, SEVERAL, SHORT, ServerView
 from wirespeed.apps.memcached.updates import lock, unlock
-from wirespeed.jit import cold, copy, copy32, inline, load8, load16, load32, load64, store64
+from wirespeed.jit import cold, copy, copy32, inline, load8, load16, load32, load64, prefetch, store64
+from wirespeed.tables.hash_memory import first_bucket
 from wirespeed.wire.memcached import DATAGRAM_MAX, MemcachedFrame
 
 _FRAME = MemcachedFrame.SIZE
@@ -44,7 +45,8 @@ def serve(state: ServerView, request: int, length: int, reply: int, room: int) -
         Bytes of the reply; 0: none is wanted; negative: ``DROPS[-1 - n]``.
     """
     if state.fetched != state.asked:
-        _fetch_next(state)
+        _fetch_buckets(state)
+        _fetch_items(state, min(state.fetched + GROUP, state.asked))
     state.requests += 1
     state.bytes_read += length
     size = length - _FRAME - 4 - 2
@@ -99,14 +101,16 @@ def ahead(state: ServerView, request: int, length: int) -> None:
     if (word != _GET and word != _SET) or size > KEY_MAX:
         return
     hash = key_hash(state.store, key, size)
-    _ask(state, hash, fetch_bucket(state, hash))
-    if state.asked - state.fetched > AHEAD:
-        _fetch_next(state)
+    _ask(state, hash, first_bucket(state.shard_of(hash).address + TABLE, hash))
+    if state.asked - state.reached >= GROUP:
+        _fetch_buckets(state)
+        if state.asked - state.fetched >= AHEAD + GROUP:
+            _fetch_items(state, state.asked - AHEAD)
 
 
 @inline
 def _ask(state: ServerView, hash: int, bucket: int) -> None:
-    """Note that a key's bucket was asked for."""
+    """Note a key and one of its buckets."""
     asked = state.asked
     place = state.address + ASKED + ((asked & (2 * AHEAD - 1)) << 4)
     store64(place, hash)
@@ -148,16 +152,28 @@ def _key_bytes(key: int, end: int) -> int:
     return size
 
 
-@inline
-def _fetch_next(state: ServerView) -> None:
-    """Ask for the item of the request whose bucket was asked for first, or, if it is not there, for its second one."""
+@cold
+def _fetch_buckets(state: ServerView) -> None:
+    """Ask for the buckets that were noted since the last time."""
+    reached, asked = state.reached, state.asked
+    while reached < asked:
+        prefetch(load64(state.address + ASKED + 8 + ((reached & (2 * AHEAD - 1)) << 4)))
+        reached += 1
+    state.reached = asked
+
+
+@cold
+def _fetch_items(state: ServerView, until: int) -> None:
+    """Ask for the items of buckets that were asked for long ago, or, if one is not there, note its second bucket."""
     fetched = state.fetched
-    state.fetched = fetched + 1
-    place = state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 4)
-    hash = load64(place)
-    second = fetch_item(state, hash, load64(place + 8))
-    if second != 0:
-        _ask(state, hash, second)
+    while fetched < until:
+        place = state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 4)
+        hash = load64(place)
+        second = fetch_item(state, hash, load64(place + 8))
+        if second != 0:
+            _ask(state, hash, second)
+        fetched += 1
+    state.fetched = until
 
 
 @cold

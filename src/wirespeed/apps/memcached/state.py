@@ -22,6 +22,8 @@ WORDS: int = 512
 ASKED: int = 768
 AHEAD: int = 16
 """Buckets asked for between asking for one and for the item it has; there are places for twice as many."""
+GROUP: int = 8
+"""So many are asked for at once."""
 
 
 class ServerView(View):
@@ -80,6 +82,7 @@ class ServerView(View):
     grown = le64(408, "digits of that, if it needs more room than the item has")
     asked = le64(400, "buckets asked for ahead, so far")
     fetched = le64(416, "of these, looked into for the item: at most AHEAD fewer")
+    reached = le64(424, "of these, those whose bucket was really asked for")
     SIZE = 1280
 
     def shard_of(self, hash: int) -> ShardView:
