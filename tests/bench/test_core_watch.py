@@ -5,11 +5,11 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from wirespeed.bench.core_watch import CoreWatch, refusal
+from wirespeed.bench.port_echo import waited_s
 from wirespeed.bench.serve_latency import stops
 from wirespeed.eal.clock import tsc_hz
 
@@ -19,20 +19,16 @@ _REFUSED = refusal(_CORE)
 pytestmark = pytest.mark.skipif(_REFUSED is not None, reason=str(_REFUSED))
 
 
-def _waited_s() -> float:
-    return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]) / 1e9
-
-
 def _polling(seconds: float) -> float:
     """How long a thread that polled on the core had to wait for it."""
     waited: list[float] = []
 
     def poll() -> None:
         os.sched_setaffinity(0, {_CORE})
-        before, until = _waited_s(), time.monotonic() + seconds
+        before, until = waited_s(_CORE), time.monotonic() + seconds
         while time.monotonic() < until:
             pass
-        waited.append(_waited_s() - before)
+        waited.append(waited_s(_CORE) - before)
 
     thread = threading.Thread(target=poll)
     thread.start()

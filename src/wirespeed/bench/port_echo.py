@@ -80,18 +80,19 @@ def cpu_s(pid: int | None = None) -> float:
     return _scheduled(pid, 0) / 1e9
 
 
-def waited_s(pid: int | None = None) -> float:
-    """Seconds for which its threads could have run, and others had their cores."""
-    return _scheduled(pid, 1) / 1e9
+def waited_s(core: int) -> float:
+    """Seconds for which this process's threads that are tied to that core could have run, and others had it."""
+    return _scheduled(None, 1, {core}) / 1e9
 
 
-def _scheduled(pid: int | None, column: int) -> int:
+def _scheduled(pid: int | None, column: int, tied: set[int] | None = None) -> int:
     """Sum of a column of its threads' schedstat (Documentation/scheduler/sched-stats.rst), in nanoseconds."""
     total = 0
     folder = f"/proc/{pid or os.getpid()}/task"
     for task in os.listdir(folder):
-        with open(f"{folder}/{task}/schedstat") as file:
-            total += int(file.read().split()[column])
+        if tied is None or os.sched_getaffinity(int(task)) == tied:
+            with open(f"{folder}/{task}/schedstat") as file:
+                total += int(file.read().split()[column])
     return total
 
 

@@ -70,9 +70,9 @@ def over_memif(answer: Callable[[Service], None], what: str, options: Sequence[s
         with serving(service, idle="latency"):
             assert service.engine is not None
             before = hop_ns(ours, far)
-            waited, begun = waited_s(), time.monotonic()
+            waited, begun = waited_s(ours), time.monotonic()
             found = _load(far, what, f"memif:{path},role=client", _RATE, options, seconds)
-            waited, spent = waited_s() - waited, time.monotonic() - begun
+            waited, spent = waited_s(ours) - waited, time.monotonic() - begun
             service.engine.pause()
             if found["answered"] * 100 < found["sent"] or found["errors"]:
                 raise BenchError(f"{found['answered']} of {found['sent']} requests answered: {found['kinds']}")

@@ -7,7 +7,7 @@ datagram's frame, the item's head), so that the last bytes of a key are one load
 
 from wirespeed.apps.memcached.layout import TABLE, ItemView, ShardView
 from wirespeed.apps.memcached.state import ServerView
-from wirespeed.jit import cold, inline, load32, load64, match16, multiply_fold, prefetch, shift_right, trailing_zeros
+from wirespeed.jit import cold, inline, load32, load64, match16, multiply_fold, shift_right, trailing_zeros
 from wirespeed.tables.hash_memory import (
     SECOND,
     SLOTS,
@@ -98,32 +98,19 @@ def locate(shard: ShardView, item: ItemView) -> tuple[int, int]:
 
 
 @inline
-def fetch_bucket(state: ServerView, hash: int) -> int:
-    """Ask for a key's first bucket; its address."""
-    bucket = first_bucket(state.shard_of(hash).address + TABLE, hash)
-    prefetch(bucket)
-    return bucket
-
-
-@inline
-def fetch_item(state: ServerView, hash: int, bucket: int) -> int:
-    """Ask for the item that a search of one of its key's buckets will compare with, three lines of it. The bucket
-    should be here. If that is the first and the key may be in the second, ask for the second; its address, else 0."""
+def item_ahead(state: ServerView, hash: int, bucket: int) -> tuple[int, int]:
+    """(the item that a search of one of its key's buckets will compare with, 0), or, if that is the first and the key
+    may be in the second, (the bucket, the second). The bucket should be here."""
     shard = state.shard_of(hash)
     tag = tag_of(hash)
     hits = match16(bucket, tag)
     if hits != 0:
-        item = shard.item(load32(bucket + SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1)).address
-        prefetch(item)
-        prefetch(item + 64)
-        prefetch(item + 128)
-    elif overflows(bucket):
+        return shard.item(load32(bucket + SLOTS + (trailing_zeros(hits) << 2)) & (SECOND - 1)).address, 0
+    if overflows(bucket):
         table = shard.address + TABLE
         if bucket == first_bucket(table, hash):
-            second = other_bucket(table, bucket, tag)
-            prefetch(second)
-            return second
-    return 0
+            return bucket, other_bucket(table, bucket, tag)
+    return bucket, 0
 
 
-__all__ = ["fetch_bucket", "fetch_item", "find", "key_hash", "last_bytes", "locate", "same_key"]
+__all__ = ["find", "item_ahead", "key_hash", "last_bytes", "locate", "same_key"]

@@ -8,11 +8,11 @@ request lies.
 # mypy: no-warn-return-any
 
 from wirespeed.apps.memcached.commands import run
-from wirespeed.apps.memcached.find import fetch_item, find, key_hash
+from wirespeed.apps.memcached.find import find, item_ahead, key_hash
 from wirespeed.apps.memcached.items import is_dead
 from wirespeed.apps.memcached.layout import KEY_MAX, TABLE, ItemView
 from wirespeed.apps.memcached.parse import text
-from wirespeed.apps.memcached.state import AHEAD, ASKED, GROUP, INCOMPLETE, SEVERAL, SHORT, ServerView
+from wirespeed.apps.memcached.state import AHEAD, ASKED, GROUP, INCOMPLETE, PLACES, SEVERAL, SHORT, ServerView
 from wirespeed.apps.memcached.updates import lock, unlock
 from wirespeed.jit import cold, copy, copy32, inline, load8, load16, load32, load64, prefetch, store64
 from wirespeed.tables.hash_memory import first_bucket
@@ -89,9 +89,14 @@ def _get(state: ServerView, request: int, key: int, length: int, reply: int, roo
 
 @inline
 def ahead(state: ServerView, request: int, length: int) -> None:
-    """Ask for the memory that :func:`serve` will read for a get or set: this request's bucket, and the item of the one
-    that was asked for ``AHEAD`` calls ago. Call it for each request of a burst first; the last items are asked for by
-    the first calls of :func:`serve`."""
+    """Ask for the memory that :func:`serve` will read for a get or set: this request's bucket, and the item of one that
+    came ``AHEAD`` requests ago or more. Call it for each request of a burst first; the last items are asked for by the
+    first calls of :func:`serve`.
+
+    Keys are only noted, and what they need is asked for in groups. Asking waits until the processor knows the page's
+    address, which takes a walk through the page table where items are many, and walks run beside each other only if
+    little else is between them.
+    """
     if length < _LEAST:
         return
     key, size = request + _FRAME + 4, length - _FRAME - 4 - 2
@@ -111,11 +116,10 @@ def ahead(state: ServerView, request: int, length: int) -> None:
 @inline
 def _ask(state: ServerView, hash: int, bucket: int) -> None:
     """Note a key and one of its buckets."""
-    asked = state.asked
-    place = state.address + ASKED + ((asked & (2 * AHEAD - 1)) << 4)
+    place = _place(state, state.asked)
     store64(place, hash)
     store64(place + 8, bucket)
-    state.asked = asked + 1
+    state.asked += 1
 
 
 @inline
@@ -155,25 +159,35 @@ def _key_bytes(key: int, end: int) -> int:
 @cold
 def _fetch_buckets(state: ServerView) -> None:
     """Ask for the buckets that were noted since the last time."""
-    reached, asked = state.reached, state.asked
-    while reached < asked:
-        prefetch(load64(state.address + ASKED + 8 + ((reached & (2 * AHEAD - 1)) << 4)))
-        reached += 1
-    state.reached = asked
+    for number in range(state.reached, state.asked):
+        prefetch(load64(_place(state, number) + 8))
+    state.reached = state.asked
 
 
 @cold
 def _fetch_items(state: ServerView, until: int) -> None:
-    """Ask for the items of buckets that were asked for long ago, or, if one is not there, note its second bucket."""
-    fetched = state.fetched
-    while fetched < until:
-        place = state.address + ASKED + ((fetched & (2 * AHEAD - 1)) << 4)
+    """Ask for the items of buckets that were asked for before, or, if one is not there, for its second bucket."""
+    for number in range(state.fetched, until):
+        place = _place(state, number)
         hash = load64(place)
-        second = fetch_item(state, hash, load64(place + 8))
-        if second != 0:
+        item, second = item_ahead(state, hash, load64(place + 8))
+        store64(place, item)
+        if second != 0 and state.asked - state.fetched < PLACES:
+            prefetch(second)
             _ask(state, hash, second)
-        fetched += 1
+    for number in range(state.fetched, until):
+        prefetch(load64(_place(state, number)))
+    for number in range(state.fetched, until):
+        item = load64(_place(state, number))
+        prefetch(item + 64)
+        prefetch(item + 128)
     state.fetched = until
+
+
+@inline
+def _place(state: ServerView, number: int) -> int:
+    """Where a key is noted: its hash, later its item; and its bucket."""
+    return state.address + ASKED + ((number & (PLACES - 1)) << 4)
 
 
 @cold

@@ -6,7 +6,7 @@
     128      the answer that is being written, or sent
     192      what this worker counted
     512      words of the line that is being read: start and length of each
-    768      hashes of keys whose buckets were asked for ahead, and these buckets
+    768      keys whose buckets are asked for ahead: hash, later the item's address, and bucket
 """
 
 from wirespeed.apps.memcached.layout import ShardView
@@ -21,9 +21,11 @@ WORDS_MAX: int = 9
 WORDS: int = 512
 ASKED: int = 768
 AHEAD: int = 16
-"""Buckets asked for between asking for one and for the item it has; there are places for twice as many."""
-GROUP: int = 8
-"""So many are asked for at once."""
+"""Requests between asking for a bucket and for the item it has, at least."""
+GROUP: int = 16
+"""So many buckets, or items, are asked for at once."""
+PLACES: int = 64
+"""For keys that were noted and whose items were not yet asked for; a power of two."""
 
 
 class ServerView(View):
@@ -83,7 +85,7 @@ class ServerView(View):
     asked = le64(400, "buckets asked for ahead, so far")
     fetched = le64(416, "of these, looked into for the item: at most AHEAD fewer")
     reached = le64(424, "of these, those whose bucket was really asked for")
-    SIZE = 1280
+    SIZE = 1792
 
     def shard_of(self, hash: int) -> ShardView:
         """The shard of a key. Neither the bits that choose the bucket nor the tag's are among those it goes by."""
@@ -103,7 +105,7 @@ class ServerView(View):
 
 
 STATE_BYTES: int = ServerView.SIZE
-assert ASKED + 2 * AHEAD * 16 <= STATE_BYTES
+assert ASKED + PLACES * 16 <= STATE_BYTES and AHEAD + 2 * GROUP <= PLACES
 COUNTERS: tuple[str, ...] = tuple(
     name for name, field in ServerView.fields.items() if ServerView.requests.offset <= field.offset < 400
 )
