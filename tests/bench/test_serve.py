@@ -3,7 +3,9 @@
 import time
 
 import numpy as np
+import pytest
 
+from wirespeed.bench import serve_client
 from wirespeed.bench.port_echo import cpu_s
 from wirespeed.bench.port_memif import Turn
 from wirespeed.bench.serve_client import Asked, shown
@@ -33,6 +35,23 @@ def test_a_probe_that_was_under_way_while_the_prober_stood_still_is_known() -> N
     last = np.array([99, 100, 160, 299, 400, 306, 999])
     assert overlapping(first, last, away).tolist() == [False, True, True, False, True, True, False]
     assert not overlapping(first, last, away[:0]).any()
+
+
+def test_a_turn_whose_cores_were_far_apart_is_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = [Asked(5e6, 60, 250, 0.1, 0.0), Asked(6e6, 250, 60, 0.1, 0.0), Asked(9e6, 60, 55, 0.1, 0.0)]
+    waiting = iter(turns)
+    monkeypatch.setattr(serve_client, "_turn_over_memif", lambda *_: next(waiting))
+    found = serve_client.over_memif(lambda service: None, "udp", [], 1)
+    assert (found.rate, found.instead) == (9e6, tuple(turns[:2]))
+    assert str(found) == (
+        "9.00 M/s (60/55 ns), 10.0% lost, instead of 5.00 M/s (60/250 ns), 10.0% lost, 6.00 M/s (250/60 ns), 10.0% lost"
+    )
+
+
+def test_cores_that_stay_far_apart_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_client, "_turn_over_memif", lambda *_: Asked(5e6, 250, 250, 0.1, 0.0))
+    found = serve_client.over_memif(lambda service: None, "udp", [], 1)
+    assert (found.rate, len(found.instead)) == (5e6, 3)
 
 
 def test_a_core_was_taken_until_all_that_had_waited_were_answered() -> None:

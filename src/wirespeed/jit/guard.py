@@ -75,6 +75,17 @@ def _install() -> None:
     _handlers.append(handler)
 
 
+def prepare() -> None:
+    """Compile the handler and set it up: a fifth of a second, better spent before packets come than with the first peer.
+
+    :func:`guard` does it if nobody did; interpreted it does nothing.
+    """
+    if COMPILED:
+        with _changing:
+            if not _handlers:
+                _install()
+
+
 def guard(address: int, size: int, page: int) -> int:
     """Guard mapped memory in whole pages of ``page`` bytes; its slot, for :func:`lost` and :func:`unguard`.
 
@@ -82,12 +93,11 @@ def guard(address: int, size: int, page: int) -> int:
     """
     if not COMPILED:
         return -1
+    prepare()
     with _changing:
         free = [slot for slot in range(SLOTS) if not _words[slot * 4 + 1]]
         if not free:
             return -1
-        if not _handlers:
-            _install()
         at = free[0] * 4
         _words[at], _words[at + 2], _words[at + 3] = address, page, 0
         _words[at + 1] = address + size
@@ -106,4 +116,4 @@ def unguard(slot: int) -> None:
             _words[slot * 4 + 1] = 0
 
 
-__all__ = ["SLOTS", "guard", "lost", "unguard"]
+__all__ = ["SLOTS", "guard", "lost", "prepare", "unguard"]

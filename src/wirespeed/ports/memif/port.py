@@ -18,6 +18,7 @@ References: libmemif's memif.h (protocol 2.0); doc.dpdk.org, nics/memif.
 import threading
 from collections.abc import Callable
 
+from wirespeed.jit import guard
 from wirespeed.mem.pool import Pool
 from wirespeed.ports.attendant import Attendant
 from wirespeed.ports.memif.client import ClientSession, ask, reach
@@ -77,6 +78,7 @@ class Memif(Port):
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
         """See :meth:`Port.open`; a client need not find its server yet."""
+        guard.prepare()
         try:
             self._pool = pool
             self._why_copy = why_copy(self.spec, self.options, pool, rx_queues, tx_queues)

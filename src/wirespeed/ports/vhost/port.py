@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 
 from wirespeed.errors import PortError
-from wirespeed.jit import store64
+from wirespeed.jit import guard, store64
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
 from wirespeed.ports.attendant import Attendant
@@ -122,6 +122,7 @@ class VhostUser(Port):
 
     def open(self, pool: Pool, rx_queues: int, tx_queues: int) -> None:
         """See :meth:`Port.open`; makes the socket or begins to look for it."""
+        guard.prepare()
         try:
             offer = self._lay_out(rx_queues, tx_queues)
             self._offer = offer
