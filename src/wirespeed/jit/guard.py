@@ -76,7 +76,7 @@ def _install() -> None:
 
 
 def prepare() -> None:
-    """Compile the handler and set it up: a fifth of a second, better spent before packets come than with the first peer.
+    """Compile the handler and set it up: a fifth of a second, better spent before packets come than with a first peer.
 
     :func:`guard` does it if nobody did; interpreted it does nothing.
     """
