@@ -14,6 +14,7 @@ A trial is fair to the device when the tester did what it was asked: :attr:`Tria
 the clock, and a trial that offered less than its rate says so. What the sending port had no room for was not offered.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ class Tester:
             sending.add(device)
         graphs = [sending] if workers == 1 else [receiving, sending]
         self.engines: list[Engine] = []
+        self._aside = contextlib.ExitStack()
         try:
             for graph in graphs:
                 self.engines.append(Engine(graph, idle="latency", progress=progress, **options))
@@ -160,8 +162,13 @@ class Tester:
 
     def __enter__(self) -> "Tester":
         placed = cores.choose(len(self.engines)).workers
-        for engine, core in zip(self.engines, placed, strict=True):
-            engine.start([core])
+        try:
+            for engine, core in zip(self.engines, placed, strict=True):
+                engine.start([core])
+                self._aside.enter_context(engine.aside())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -169,6 +176,7 @@ class Tester:
 
     def close(self) -> None:
         """Stop the workers, close the ports."""
+        self._aside.close()
         for engine in self.engines:
             if engine.workers.started:
                 engine.stop()

@@ -79,14 +79,15 @@ def command(
     with Interruptible() as signals:
         engine.start()
         try:
-            outcome.first = _first_packet(engine, signals.event)
-            console.print(f"first packet {outcome.first - started:.2f} s after the start")
-            profiler = threading.Thread(target=engine.prepare_profile, daemon=True)
-            if profile:
-                profiler.start()
-            outcome.rate = _watch(engine, console, seconds, json, signals.event)
-            if profile:
-                _sample_at_last(engine, profiler, console, signals.event)
+            with engine.aside():
+                outcome.first = _first_packet(engine, signals.event)
+                console.print(f"first packet {outcome.first - started:.2f} s after the start")
+                profiler = threading.Thread(target=engine.prepare_profile, daemon=True)
+                if profile:
+                    profiler.start()
+                outcome.rate = _watch(engine, console, seconds, json, signals.event)
+                if profile:
+                    _sample_at_last(engine, profiler, console, signals.event)
         finally:
             outcome.costs, outcome.why_no_counters = _costs(engine)
             report = engine.stop()

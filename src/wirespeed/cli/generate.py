@@ -79,7 +79,7 @@ def command(
     with Interruptible() as signals:
         engine.start()
         try:
-            with shown or nullcontext():
+            with engine.aside(), shown or nullcontext():
                 begun = last_s = time.monotonic()
                 last = engine.report()
                 while not engine.ended and not signals.event.is_set():
