@@ -20,6 +20,19 @@ def serve_one(state, request, length, reply, room):
 
 
 @kernel
+def serve_some(state, requests, length, count, served, reply, room):
+    """Ask ahead for a burst of which some are served; the most keys that waited to be asked for at a time."""
+    view, most = ServerView(state), 0
+    for number in range(count):
+        ahead(view, requests + number * length, length)
+        most = max(most, view.asked - view.fetched)
+    for number in range(served):
+        serve(view, requests + number * length, length, reply, room)
+        most = max(most, view.asked - view.fetched)
+    return most
+
+
+@kernel
 def serve_more(state, reply, room):
     return more(ServerView(state), reply, room)
 
@@ -52,6 +65,12 @@ class Asked:
         while state.left:
             found.append(read_bytes(reply, serve_more(state.address, reply, self.room)))
         return found
+
+    def burst(self, datagrams, served):
+        """Ask ahead for datagrams of one length, and serve the first of them; see :func:`serve_some`."""
+        start = self._lay_out(b"".join(datagrams))
+        state, reply = self.server[self.worker].address, self.reply.address + self.reply.size - self.room
+        return serve_some(state, start, len(datagrams[0]), len(datagrams), served, reply, self.room)
 
     def shard(self, datagram):
         """The number of the shard that a request is about."""

@@ -1,5 +1,6 @@
 """Requests and answers as bytes; the texts are those of memcached's doc/protocol.txt."""
 
+import random
 import re
 import threading
 
@@ -8,10 +9,12 @@ from asked import FRAME, NOW, Asked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirespeed.apps.memcached.layout import KEY_MAX
+from wirespeed.apps.memcached.layout import BUCKETS, KEY_MAX
 from wirespeed.apps.memcached.serve import _AROUND
 from wirespeed.apps.memcached.server import MemcachedError, MemcachedServer
-from wirespeed.jit import COMPILED
+from wirespeed.apps.memcached.state import PLACES
+from wirespeed.jit import COMPILED, load64, store64
+from wirespeed.tables.hash_memory import _STATE, overflows
 
 
 def test_bytes_in_and_out(asked):
@@ -58,6 +61,21 @@ def test_values_of_all_lengths(asked):
             assert asked(b"set %b 4294967295 0 %d\r\n%b\r\n" % (name, length, value)) == b"STORED\r\n"
             assert asked(b"get %b\r\n" % name) == b"VALUE %b 4294967295 %d\r\n%b\r\nEND\r\n" % (name, length, value)
     assert asked(b"append k 0 0 1\r\nx\r\n") == b"SERVER_ERROR object too large for cache\r\n"
+
+
+def test_keys_asked_for_ahead_have_their_places_whatever_becomes_of_them(asked):
+    """Every bucket says that keys of its are in their second one, so each key that is not there is noted twice."""
+    store = asked.server._store
+    for bucket in range(store.address + BUCKETS, store.address + BUCKETS + asked.server._buckets * 64, 64):
+        store64(bucket + _STATE, load64(bucket + _STATE) | 1)
+        assert overflows(bucket)
+    asked(b"set k0000 0 0 1\r\nx\r\n")
+    chosen = random.Random(2026)
+    for _ in range(300):
+        keys = [b"k%04d" % chosen.randrange(2000) for _ in range(chosen.randrange(1, 65))]
+        served = chosen.choice((0, 1, 2, len(keys) // 2, len(keys)))
+        assert asked.burst([FRAME + b"get %b\r\n" % key for key in keys], min(served, len(keys))) <= PLACES
+    assert asked(b"get k0000 k0001\r\n") == b"VALUE k0000 0 1\r\nx\r\nEND\r\n"
 
 
 def test_expiry(asked):
