@@ -110,6 +110,8 @@ class Latencies:
         left_out: the share of the probes during which the prober stood still.
         taken: the share of the others during which somebody else had the server's core.
         undisturbed: what ``microseconds`` is without those.
+
+    If every probe would have to be left out, none is.
     """
 
     microseconds: list[float]
@@ -176,7 +178,7 @@ def latencies(
     untouched = seen & (lost | ~overlapping(due, due + took, until_answered(due, due + took, taken)))
 
     def below(those: NDArray[np.bool_]) -> list[float]:
-        times = np.sort(took[those]) / hz * 1e6
+        times = np.sort(took[those] if those.any() else took) / hz * 1e6
         return [float(times[min(int(share * len(times)), len(times) - 1)]) for share in wanted]
 
     left_out, disturbed = 1 - seen.mean(), 1 - untouched.sum() / max(seen.sum(), 1)
