@@ -10,7 +10,8 @@ from scapy.layers.l2 import Ether
 import wirespeed as ws
 from wirespeed.apps.echo import answer_discard, answer_echo
 from wirespeed.apps.service import ServiceError
-from wirespeed.stack.interface import Interface, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Settings
 from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.udp import udp_handler
 

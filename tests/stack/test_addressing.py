@@ -9,7 +9,9 @@ import pytest
 from wirespeed.stack.acd import AcdTimes
 from wirespeed.stack.addressing import Addressing, Wanted
 from wirespeed.stack.fixed import RETRY_S
-from wirespeed.stack.interface import MAX_ADDRESSES, MAX_ROUTES, Interface, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Settings
+from wirespeed.stack.interface_view import MAX_ADDRESSES, MAX_ROUTES
 from wirespeed.wire.nd import advertise_neighbour
 
 MAC, OTHER = 0x0277_7300_0001, 0x0200_0000_0009

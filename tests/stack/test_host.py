@@ -26,7 +26,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from wirespeed.stack.host import Door, Host
-from wirespeed.stack.interface import Interface, Route, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Route, Settings
 from wirespeed.stack.links import Links
 from wirespeed.stack.path_mtu import AGE_S, MIN4, MIN6
 from wirespeed.stack.refused import refused

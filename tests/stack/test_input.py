@@ -22,7 +22,8 @@ from wirespeed.graph.node import Node
 from wirespeed.hashes.internet import checksum
 from wirespeed.stack.echo import icmp_echo
 from wirespeed.stack.input import host_input, udp_input, udp_to
-from wirespeed.stack.interface import Interface, Route, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Route, Settings
 from wirespeed.stack.links import Links
 from wirespeed.stack.output import ip_output
 from wirespeed.stack.plain_udp import plain_udp

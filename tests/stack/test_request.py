@@ -11,7 +11,8 @@ from scapy.packet import Raw
 import wirespeed as ws
 from wirespeed.graph.trace import laid_out
 from wirespeed.stack.desk import Desk
-from wirespeed.stack.interface import Interface, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Settings
 from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.udp import udp_handler
 

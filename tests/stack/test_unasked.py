@@ -12,7 +12,8 @@ from wirespeed.jit import kernel, read_bytes, write_bytes
 from wirespeed.mem.descriptor import ROOM, address_of
 from wirespeed.mem.pool import Pool
 from wirespeed.mem.region import Region
-from wirespeed.stack.interface import Interface, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Settings
 from wirespeed.stack.outbox import Outbox, OutboxView
 from wirespeed.stack.unasked import unasked4, unasked6
 

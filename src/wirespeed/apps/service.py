@@ -34,7 +34,8 @@ from wirespeed.ports.status import Event
 from wirespeed.stack.addressing import Addressing, Wanted
 from wirespeed.stack.endpoint import Endpoint, EndpointError, ephemeral
 from wirespeed.stack.host import Door, Host
-from wirespeed.stack.interface import MTU_MAX, Address, Interface, Settings
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import MTU_MAX, Address, Settings
 from wirespeed.stack.plain import PlainRequest
 from wirespeed.wire.ethernet import mac_address
 

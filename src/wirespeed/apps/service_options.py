@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wirespeed.errors import WirespeedError
-from wirespeed.stack.interface import Address, Route
+from wirespeed.stack.interface_settings import Address, Route
 
 
 class ServiceError(WirespeedError):

@@ -25,8 +25,10 @@ from wirespeed.stack.acd import AcdTimes, SendArp
 from wirespeed.stack.dhcp4 import Dhcp4Client
 from wirespeed.stack.fixed import fixed
 from wirespeed.stack.igmp import Igmp
-from wirespeed.stack.interface import MAX_ADDRESSES, MAX_GROUPS, MAX_ROUTES, Address, Interface, Route, Settings
+from wirespeed.stack.interface import Interface
 from wirespeed.stack.interface_id import InterfaceId
+from wirespeed.stack.interface_settings import Address, Route, Settings
+from wirespeed.stack.interface_view import MAX_ADDRESSES, MAX_GROUPS, MAX_ROUTES
 from wirespeed.stack.ipv6_configuration import Ipv6Configuration
 from wirespeed.stack.lease import Lease, LeaseKept, LeaseLost, LeaseTaken
 from wirespeed.stack.mld import Mld

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from wirespeed.errors import WirespeedError
-from wirespeed.stack.interface import Address
+from wirespeed.stack.interface_settings import Address
 
 _WAITING = 1024
 _FIRST_EPHEMERAL = 49152  # RFC 6335 section 6

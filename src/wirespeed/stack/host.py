@@ -17,7 +17,9 @@ from wirespeed.stack.addressing import Addressing
 from wirespeed.stack.frames import ETHERNET_BYTES, ArpPacket, Ipv4Packet
 from wirespeed.stack.frames6 import Ipv6Packet
 from wirespeed.stack.icmp_errors import IcmpErrors
-from wirespeed.stack.interface import NO_ROUTE, Address, Interface
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Address
+from wirespeed.stack.interface_view import NO_ROUTE
 from wirespeed.stack.links import Links
 from wirespeed.stack.neighbours import Neighbours
 from wirespeed.stack.packets import ALL_NODES6, ROUTER_ALERT4, udp4, udp6

@@ -7,7 +7,8 @@ from wirespeed.jit import bswap16, bswap32, bswap64, load16, load32, load64, shi
 from wirespeed.mem.descriptor import address_of
 from wirespeed.stack.cut import cut_and_post
 from wirespeed.stack.desk import Desk
-from wirespeed.stack.interface import NO_ROUTE, Interface
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_view import NO_ROUTE
 from wirespeed.stack.links import UNKNOWN, Links
 from wirespeed.stack.outbox import Outbox
 from wirespeed.stack.path_mtu import MIN6

@@ -34,7 +34,8 @@ from wirespeed.mem.region import Region
 from wirespeed.ports.host import path as host_path
 from wirespeed.ports.host.port import Host, HostOptions
 from wirespeed.stack import plain_path
-from wirespeed.stack.interface import Address, Interface
+from wirespeed.stack.interface import Interface
+from wirespeed.stack.interface_settings import Address
 from wirespeed.stack.reply import LONGEST_REPLY
 from wirespeed.stack.udp import AMPLIFIED
 

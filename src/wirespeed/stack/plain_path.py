@@ -15,7 +15,7 @@ from wirespeed.jit import bswap16, bswap32, bswap64, copy, exchange, kernel, loa
 from wirespeed.mem.descriptor import META, CellHeader, header_of
 from wirespeed.mem.pool import Cache, release
 from wirespeed.ports.host.path import HostQueue
-from wirespeed.stack.interface import InterfaceView
+from wirespeed.stack.interface_view import InterfaceView
 from wirespeed.stack.reply import Reply, answerable, begin, turn
 from wirespeed.stack.request import Request
 from wirespeed.sync.ring import sc_dequeue, sp_enqueue

@@ -41,7 +41,7 @@ from wirespeed.mem.descriptor import (
 )
 from wirespeed.mem.pool import Cache
 from wirespeed.stack.desk import lay_out, second_of
-from wirespeed.stack.interface import InterfaceView
+from wirespeed.stack.interface_view import InterfaceView
 from wirespeed.stack.outbox import post
 from wirespeed.stack.request import Request
 from wirespeed.stack.turn import turn4, turn6

@@ -4,8 +4,8 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from wirespeed.stack import frames, frames6
-from wirespeed.stack.interface import solicited_node
 from wirespeed.stack.neighbours import Neighbour
+from wirespeed.stack.packets import solicited_node
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from wirespeed.jit import bswap16, bswap32, bswap64, cold, copy, fill, store8, s
 from wirespeed.mem.buffer import chain_of
 from wirespeed.mem.descriptor import ROOM, address_of
 from wirespeed.mem.pool import Cache
-from wirespeed.stack.interface import NO_VLAN, InterfaceView
+from wirespeed.stack.interface_view import NO_VLAN, InterfaceView
 from wirespeed.stack.turn import turn4, turn6
 from wirespeed.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN
 
