@@ -8,6 +8,7 @@
 ``testpmd``    DPDK's, with its driver ``net_af_xdp``, which only swaps Ethernet addresses: what C can do at our place
 ``awake``      ours, whose worker never sleeps
 ``asleep``     ours, whose worker falls asleep after each request (``idle="power"``): what polling gains
+``fetching``   ours, awake, and the worker has the driver look for frames (``busy_poll=50``)
 ``mirror``     the veth's driver itself (XDP_TX): no process sees the request, so none can be quicker
 ``clock``      a core that only reads the clock: what it is stopped for, no server on it can go below
 =============  ====================================================================================================

@@ -37,6 +37,13 @@ Tell = Callable[[str], None]
 _BENCH = "serve"
 _READY_S = 30.0
 _KEPT_UP = 0.98
+_OURS = {
+    "ours": ("balanced", ""),
+    "awake": ("latency", ""),
+    "asleep": ("power", ""),
+    "fetching": ("latency", ",busy_poll=50"),
+}
+"""Our services: what they do without packets, and options of the port."""
 
 
 def rows(settings: Settings, tell: Tell) -> list[Row]:
@@ -82,6 +89,14 @@ class Scene:
         veths.inside(veths.middle, "ip", "neighbour", "replace", self.there, "lladdr", self.theirs, "dev", "left")
         self.worker, self.far = places()
 
+    def setting(self, name: str) -> int:
+        """What the kernel has set for the server's interface, as in ``/sys/class/net``."""
+        return int(self.veths.inside(self.veths.middle, "cat", f"/sys/class/net/left/{name}"))
+
+    def set(self, name: str, value: int) -> None:
+        """Set that."""
+        self.veths.inside(self.veths.middle, "sh", "-c", f"echo {value} > /sys/class/net/left/{name}")
+
     @contextlib.contextmanager
     def answering(self, kind: str) -> Iterator[int]:
         """Somebody echoes: the process."""
@@ -97,13 +112,12 @@ class Scene:
 
     @contextlib.contextmanager
     def _server(self, kind: str) -> Iterator[int]:
-        idle = {"ours": "balanced", "awake": "latency", "asleep": "power"}
-        if kind in idle:
-            service = Service(
-                f"af_xdp:left,netns={self.veths.middle}", f"{self.here}/24", neighbours={self.there: self.theirs}
-            )
+        if kind in _OURS:
+            idle, option = _OURS[kind]
+            spec = f"af_xdp:left,netns={self.veths.middle}{option}"
+            service = Service(spec, f"{self.here}/24", neighbours={self.there: self.theirs})
             service.udp(ECHO)(echo)
-            with serving(service, idle=idle[kind]):
+            with serving(service, idle=idle):
                 yield os.getpid()
         elif kind == "testpmd":
             with self._testpmd() as process:

@@ -22,6 +22,7 @@ BENCHES: dict[str, str] = {
     "lpm": "wirespeed.bench.lpm",
     "lpm6": "wirespeed.bench.lpm6",
     "pcap": "wirespeed.bench.pcap",
+    "polling": "wirespeed.bench.polling",
     "pool": "wirespeed.bench.pool",
     "port": "wirespeed.bench.port",
     "rcu": "wirespeed.bench.rcu",
