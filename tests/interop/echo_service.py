@@ -1,19 +1,16 @@
 """examples/echo.py as a process of its own, on a port whose other end is the kernel, or DPDK before the kernel."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from topology import COMPILE_S, SOURCE, eventually
+from child import HERE, HERE6, Child, pings
+from topology import COMPILE_S, eventually
 
 from wirespeed.bench.testpmd import Setting, Testpmd
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "echo.py"
-HERE, THERE = "10.7.0.1", "10.7.0.2"
-HERE6, THERE6 = "fd07::1", "fd07::2"
+THERE, THERE6 = "10.7.0.2", "fd07::2"
 WORKERS = {"tap": ["--workers", "2"]}
 
 
@@ -25,7 +22,7 @@ def cable(host, beyond):
     host.run("ethtool", "-K", "eth0", "tx", "off")
 
 
-class EchoService:
+class EchoService(Child):
     """The example, running; ``host`` is the namespace of its only client."""
 
     def __init__(self, kind, host, beyond, folder):
@@ -37,12 +34,7 @@ class EchoService:
         elif kind != "tap":
             cable(host, beyond)
             self.device, spec = "eth0", f"{kind}:wire,netns={beyond.name}"
-        self.out = folder / "out"
-        with self.out.open("w") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, str(EXAMPLE), spec, f"{HERE}/24", f"{HERE6}/64", *WORKERS.get(kind, [])],
-                stdout=out, stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
+        super().__init__(folder, str(EXAMPLE), spec, f"{HERE}/24", f"{HERE6}/64", *WORKERS.get(kind, []))
         try:
             if kind == "memif":
                 self.join(self.path)
@@ -54,7 +46,7 @@ class EchoService:
     def address(self):
         """The kernel's end gets its addresses, and is answered."""
         host, shown = self.host, ("ip", "-br", "link")
-        eventually(lambda: self.device in host.run(*shown) or self.child.poll() is not None, "the device", COMPILE_S)
+        eventually(lambda: self.runs() and self.device in host.run(*shown), "the device", COMPILE_S)
         host.run("ip", "address", "add", f"{THERE}/24", "dev", self.device)
         host.run("ip", "address", "add", f"{THERE6}/64", "dev", self.device, "nodad")
         host.run("ip", "link", "set", "dev", self.device, "up")
@@ -62,16 +54,14 @@ class EchoService:
 
     def join(self, path):
         """The other end of the memif is a testpmd, which passes packets on to the kernel by a tap of its own."""
-        eventually(lambda: path.exists() or self.child.poll() is not None, "the socket", COMPILE_S)
+        eventually(lambda: self.runs() and path.exists(), "the socket", COMPILE_S)
         devices = [f"net_memif0,role=client,socket={path},socket-abstract=no", f"net_tap0,iface={self.device}"]
         self.bridge = Testpmd(None, Setting("io"), vdevs=devices, netns=self.host.name)
         self.bridge.__enter__()
         self.bridge.start()
 
     def answers(self):
-        assert self.child.poll() is None, self.out.read_text()
-        once = ("ping", "-n", "-c", "1", "-W", "1")
-        return all("1 received" in self.host.run(*once, each, check=False) for each in (HERE, HERE6))
+        return self.runs() and pings(self.host, HERE) and pings(self.host, HERE6)
 
     def leave(self):
         """The testpmd of a memif ends."""
@@ -82,13 +72,7 @@ class EchoService:
         """Nothing of it runs any more."""
         if self.bridge is not None:
             self.leave()
-        self.child.kill()
-        self.child.wait()
-
-    def stop(self):
-        self.child.send_signal(signal.SIGINT)
-        assert self.child.wait(30) == 0, self.out.read_text()
-        return self.out.read_text()
+        super().end()
 
 
 def need(kind):

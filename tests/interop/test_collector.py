@@ -1,25 +1,21 @@
 """``wirespeed collect`` with exporters of Debian's (softflowd, pmacct) and a statsd client of PyPI's, over TAP."""
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import urllib.request
 
 import pyarrow.parquet as pq
 import pytest
+from child import HERE, Command
 from prometheus_client.parser import text_string_to_metric_families
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
-from topology import COMPILE_S, SOURCE, Host, eventually
+from topology import eventually
 
-pytestmark = pytest.mark.long
-
-HERE = "10.7.0.1"
 METRICS = 200
 
 STATSD = """
@@ -48,34 +44,14 @@ def flows(folder):
     return folder / "in.pcap"
 
 
-class Collecting:
-    """``wirespeed collect``, running; ``host`` is the namespace of its clients."""
+class Collecting(Command):
+    """``wirespeed collect``, scraped by Prometheus, with files."""
 
     def __init__(self, folder):
-        self.host, self.out, self.parquet = Host("collect"), folder / "out", folder / "parquet"
-        command = [
-            "-m", "wirespeed", "collect", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--window",
-            "0.5", "--prometheus", "127.0.0.1:0", "--parquet", str(self.parquet), "--flows", "--json",
-        ]  # fmt: skip
-        with self.out.open("w") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, *command], stdout=out, stderr=subprocess.STDOUT,
-                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
-        try:
-            eventually(self.ready, "the collector is ready", COMPILE_S)
-            self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
-            self.host.run("ip", "link", "set", "dev", "ws0", "up")
-            eventually(lambda: "1 received" in self.host.run("ping", "-c", "1", "-W", "1", HERE, check=False), "a ping")
-        except BaseException:
-            self.end()
-            raise
-
-    def ready(self):
-        assert self.child.poll() is None, self.out.read_text()
-        found = re.search(r"(http://127.0.0.1:\d+/metrics)\n", self.out.read_text())
-        self.url = found and found[1]
-        return self.url
+        self.parquet = folder / "parquet"
+        options = ("--window", "0.5", "--prometheus", "127.0.0.1:0", "--parquet", str(self.parquet), "--flows")
+        super().__init__(folder, "collect", *options, ready="/metrics\n")
+        self.url = re.search(r"(http://127.0.0.1:\d+/metrics)\n", self.said())[1]
 
     def scraped(self):
         """What Prometheus would read."""
@@ -86,16 +62,6 @@ class Collecting:
     def shows(self, wanted):
         """Wait until these values are what Prometheus reads."""
         eventually(lambda: {key: self.scraped().get(key) for key in wanted} == wanted, f"{wanted}")
-
-    def end(self):
-        self.child.kill()
-        self.child.wait()
-        self.host.remove()
-
-    def stop(self):
-        self.child.send_signal(signal.SIGINT)
-        assert self.child.wait(60) == 0, self.out.read_text()
-        return json.loads(self.out.read_text().splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +126,7 @@ def test_nonsense(collecting):
 
 def test_what_is_left(collecting):
     """The last of these tests: the report, and whole files."""
-    report = collecting.stop()
+    report = collecting.report()
     received = report["collector"]["received"]
     assert {name: sums["flows"] for name, sums in received.items()} == {
         "netflow9": 6,

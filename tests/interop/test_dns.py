@@ -1,16 +1,15 @@
 """The name server beside NSD, and with dig, drill and dnsperf as its clients."""
 
 import dataclasses
-import json
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from child import HERE, HERE6, Command
 from nsd import Nsd, World, asked_for_any, is_any, of_type, refused, same, with_room
-from topology import COMPILE_S, SOURCE, Host, eventually
+from topology import eventually
 
 from wirespeed.apps.dns.serve import serve
 from wirespeed.apps.dns.server import DnsServer
@@ -24,7 +23,6 @@ QUESTIONS = 50_000
 TOGETHER = 50
 ODD = 5_000
 MANY = "$GENERATE 1-9999 many$ A 192.0.2.9\n"  # so many that they are asked for ahead
-HERE, HERE6 = "10.7.0.1", "fd07::1"
 
 
 @kernel
@@ -111,59 +109,29 @@ def test_odd_questions(both):
     assert min(equal[kind] for kind in ("flags", "version", "option", "bytes")) > ODD // 40
 
 
-class Server:
-    """``wirespeed dns``, running; ``host`` is the namespace of its clients."""
+class Server(Command):
+    """``wirespeed dns`` with a zone that the tests may change."""
 
     def __init__(self, folder):
-        self.host, self.reloads = Host("dns"), 0
-        self.zone, self.out = folder / "example.zone", folder / "out"
+        self.zone, self.reloads = folder / "example.zone", 0
         self.zone.write_text(ZONE.read_text() + MANY)
-        command = [
-            "-m", "wirespeed", "dns", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--address",
-            f"{HERE6}/64", "--zone", str(self.zone), "--rate", "0", "--json",
-        ]  # fmt: skip
-        with self.out.open("w") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, *command], stdout=out, stderr=subprocess.STDOUT,
-                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
-        try:
-            eventually(lambda: self.said("answering: example.com."), "the server answers", COMPILE_S)
-            self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
-            self.host.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
-            self.host.run("ip", "link", "set", "dev", "ws0", "up")
-            for at in (HERE, HERE6):
-                eventually(
-                    lambda at=at: "192.0.2.80" in self.dig("web.example.com", at=at, check=False), f"answer of {at}"
-                )
-        except BaseException:
-            self.stop()
-            raise
-
-    def said(self, text):
-        assert self.child.poll() is None, self.out.read_text()
-        return text in self.out.read_text()
+        super().__init__(folder, "dns", "--zone", str(self.zone), "--rate", "0", ready="answering: example.com.")
 
     def reload(self):
         """Have the zone read anew, and wait for that."""
         self.reloads += 1
-        self.child.send_signal(signal.SIGHUP)
-        eventually(lambda: self.out.read_text().count("\nreloaded: ") == self.reloads, "the zone is read anew")
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.said().count("\nreloaded: ") == self.reloads, "the zone is read anew")
 
-    def dig(self, *question, at=HERE, check=True):
-        return self.host.run("dig", f"@{at}", "+tries=6", "+time=5", "+norecurse", *question, check=check)
-
-    def stop(self):
-        self.child.kill()
-        self.child.wait()
-        self.host.remove()
+    def dig(self, *question, at=HERE):
+        return self.host.run("dig", f"@{at}", "+tries=6", "+time=5", "+norecurse", *question)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, network):
     made = Server(tmp_path_factory.mktemp("dns"))
     yield made
-    made.stop()
+    made.end()
 
 
 @pytest.mark.parametrize("at", [HERE, HERE6])
@@ -199,12 +167,12 @@ def test_dnsperf(server, tmp_path):
 def test_reload(server):
     server.zone.write_text(ZONE.read_text() + "fresh IN A 192.0.2.200\n")
     server.reload()
-    assert server.said("reloaded: 24 names")
+    assert "reloaded: 24 names" in server.said()
     assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
     server.zone.write_text(ZONE.read_text() + "broken IN A\n")
-    server.child.send_signal(signal.SIGHUP)
-    eventually(lambda: server.said("not reloaded, the old zones stay: "), "the zone is refused")
-    assert f"{server.zone}:{len(ZONE.read_text().splitlines()) + 1}: " in server.out.read_text()
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "not reloaded, the old zones stay: " in server.said(), "the zone is refused")
+    assert f"{server.zone}:{len(ZONE.read_text().splitlines()) + 1}: " in server.said()
     assert server.dig("+short", "fresh.example.com").strip() == "192.0.2.200"
 
 
@@ -227,8 +195,6 @@ def test_nothing_is_lost_while_zones_are_reloaded(server, tmp_path):
 
 def test_the_end(server):
     """The last of this server's tests: it balances."""
-    server.child.send_signal(signal.SIGINT)
-    assert server.child.wait(60) == 0, server.out.read_text()
-    report = json.loads(server.out.read_text().splitlines()[-1])
+    report = server.report()
     assert report["dns"]["queries"] > 8000 and report["dns"]["loads"] == 1 + server.reloads
     assert report["leaks"] == {}

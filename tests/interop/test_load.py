@@ -8,13 +8,13 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from child import ENVIRONMENT, Child
 from nsd import CONFIGURATION
-from topology import COMPILE_S, SOURCE, WHY_NOT, Host, eventually
+from topology import COMPILE_S, WHY_NOT, Host, eventually
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 
 HERE, THERE = "10.7.0.1", "10.7.0.2"
-ENVIRONMENT = {"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"}
 ZONE = "\n".join(
     ["$ORIGIN example.com.", "$TTL 60", "@ SOA ns root 1 2 3 4 5", "@ NS ns", "ns A 192.0.2.1"]
     + [f"h{number} A 192.0.2.{number}" for number in range(100)]
@@ -169,20 +169,15 @@ def test_two_workers(link):
 def test_our_own(what, workers, names):
     """The load on one end of a veth, a service of ours on the other."""
     options = {"dns": ["--zone", str(names / "zone"), "--rate", "0"], "memcached": ["--memory", "16M"]}[what]
-    said = names / "out"
-    with cable(what) as ends, said.open("w") as out:
-        service = subprocess.Popen(
-            [sys.executable, "-m", "wirespeed", what, f"af_packet:eth0,netns={ends[0].name}", "--address",
-             f"{THERE}/24", *options], stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT,
-        )  # fmt: skip
+    with cable(what) as ends:
+        port, address = f"af_packet:eth0,netns={ends[0].name}", f"{THERE}/24"
+        service = Child(names, "-m", "wirespeed", what, port, "--address", address, *options)
         try:
-            eventually(lambda: ": " in said.read_text() or service.poll() is not None, "the service", COMPILE_S)
-            assert service.poll() is None, said.read_text()
+            eventually(lambda: ": " in service.said(), "the service", COMPILE_S)
             more = ["--workers", workers]
             asks_names(ends, names, *more) if what == "dns" else asks_keys(ends, *more)
         finally:
-            service.kill()
-            service.wait()
+            service.end()
 
 
 def udp(host):

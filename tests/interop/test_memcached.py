@@ -4,18 +4,14 @@ No client library on PyPI speaks memcached's UDP protocol (libmemcached's own re
 Debian's libmemcached-tools does.
 """
 
-import json
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from topology import COMPILE_S, SOURCE, WHY_NOT, Host, eventually
-
-HERE, HERE6 = "10.7.0.1", "fd07::1"
+from child import HERE, HERE6, Command
+from topology import WHY_NOT
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "-")
 
@@ -45,52 +41,12 @@ print("all as it should be")
 """
 
 
-class Server:
-    """The command, running; ``host`` is the namespace of its clients."""
-
-    def __init__(self, folder):
-        self.host = Host("memcached")
-        self.out, self.errors = folder / "out", folder / "err"
-        command = [
-            "-m", "wirespeed", "memcached", f"tap:ws0,netns={self.host.name}", "--address", f"{HERE}/24", "--address",
-            f"{HERE6}/64", "--memory", "4M", "--workers", "2", "--json",
-        ]  # fmt: skip
-        with self.out.open("w") as out, self.errors.open("w") as errors:
-            self.child = subprocess.Popen(
-                [sys.executable, *command], stdout=out, stderr=errors,
-                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
-        try:
-            eventually(self.ready, "the server answers", COMPILE_S)
-            self.host.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
-            self.host.run("ip", "address", "add", "fd07::2/64", "dev", "ws0", "nodad")
-            self.host.run("ip", "link", "set", "dev", "ws0", "up")
-            for each in (HERE, HERE6):
-                eventually(lambda to=each: "1 received" in self.host.run("ping", "-nc1", "-W1", to, check=False), each)
-        except BaseException:
-            self.stop()
-            raise
-
-    def ready(self):
-        assert self.child.poll() is None, self.errors.read_text()
-        return "storing" in self.errors.read_text()
-
-    def stop(self):
-        self.child.send_signal(signal.SIGINT)
-        try:
-            return self.child.wait(30)
-        finally:
-            self.child.kill()
-            self.child.wait()
-            self.host.remove()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    made = Server(tmp_path_factory.mktemp("memcached"))
+    options = ("--memory", "4M", "--workers", "2")
+    made = Command(tmp_path_factory.mktemp("memcached"), "memcached", *options, ready="storing")
     yield made
-    if made.child.returncode is None:
-        made.stop()
+    made.end()
 
 
 @pytest.mark.parametrize("address", [HERE, HERE6])
@@ -113,8 +69,6 @@ def test_memcaslap_gets_what_it_has_set(server):
 
 def test_what_it_counted(server):
     """The last of this server's tests."""
-    assert server.stop() == 0, server.errors.read_text()
-    report = json.loads(server.out.read_text())
-    counted = report["memcached"]
+    counted = server.report()["memcached"]
     assert counted["cmd_get"] >= 3600 and counted["dropped"] == 0
     assert counted["limit_maxbytes"] == 4 << 20

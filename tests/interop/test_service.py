@@ -9,7 +9,7 @@ from echo_service import HERE, HERE6, EchoService, need
 from topology import Host
 
 
-@pytest.fixture(scope="module", params=["tap", pytest.param("af_packet", marks=pytest.mark.long), "af_xdp", "memif"])
+@pytest.fixture(scope="module", params=["tap", "af_packet", "af_xdp", "memif"])
 def service(request, tmp_path_factory, network):
     need(request.param)
     host, beyond = Host(f"client-{request.param}"), Host(f"server-{request.param}")

@@ -7,13 +7,11 @@
 
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from topology import COMPILE_S, SOURCE, Host, eventually
+from child import Child, pings
+from topology import COMPILE_S, Host, eventually
 
 pytestmark = pytest.mark.long
 
@@ -21,21 +19,15 @@ SERVICE = Path(__file__).with_name("long_service.py")
 ROUTER, ROUTER6 = "10.7.0.1", "fd07::1"
 
 
-class Leased:
+class Leased(Child):
     """The service, and the server that has addresses for it."""
 
     def __init__(self, folder):
         self.folder = folder
         self.host = Host("leases")
-        self.out, self.log = folder / "out", folder / "log"
-        self.server = None
-        with self.out.open("w") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, str(SERVICE), f"tap:ws0,netns={self.host.name}", "auto"], stdout=out,
-                stderr=subprocess.STDOUT, env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
-        eventually(lambda: "ws0" in self.host.run("ip", "-br", "link") or self.child.poll() is not None, "the device")
-        self.said()
+        self.log, self.server = folder / "log", None
+        super().__init__(folder, str(SERVICE), f"tap:ws0,netns={self.host.name}", "auto")
+        eventually(lambda: self.runs() and "ws0" in self.host.run("ip", "-br", "link"), "the device")
         self.host.run("ip", "address", "add", f"{ROUTER}/24", "dev", "ws0")
         self.host.run("ip", "address", "add", f"{ROUTER6}/64", "dev", "ws0", "nodad")
         self.host.run("ip", "link", "set", "dev", "ws0", "up")
@@ -55,15 +47,11 @@ class Leased:
             "--dhcp-range=::,constructor:ws0,ra-only,64,10m", "--enable-ra", "--ra-param=ws0,4,600",
         )  # fmt: skip
 
-    def said(self):
-        assert self.child.poll() is None, self.out.read_text()
-        return self.out.read_text()
-
     def wait(self, pattern, deadline_s=60):
         return eventually(lambda: re.search(pattern, self.said()), f"{pattern} in {self.said()}", deadline_s)
 
     def pings(self, address):
-        return "1 received" in self.host.run("ping", "-n", "-c", "1", "-W", "1", str(address), check=False)
+        return pings(self.host, address)
 
     def seen(self, *expression):
         return self.host.run("tcpdump", "-n", "-v", "-r", str(self.capture), *expression, check=False)
@@ -80,8 +68,7 @@ def leased(tmp_path_factory, network):
         made.wait(r"10\.7\.0\.5\d/24 leased from 10\.7\.0\.1", COMPILE_S)
         yield made
     finally:
-        made.child.kill()
-        made.child.wait()
+        made.end()
         made.host.remove()
 
 
@@ -115,7 +102,5 @@ def test_the_lease_is_kept_and_follows_the_server(leased):
 
 
 def test_stop_balances(leased):
-    leased.child.send_signal(signal.SIGINT)
-    assert leased.child.wait(30) == 0, leased.out.read_text()
-    assert "leak" not in leased.out.read_text()
+    assert "leak" not in leased.stop()
     eventually(lambda: "239.1.1.1 to_in" in leased.seen("igmp"), "that it left the group", 5)

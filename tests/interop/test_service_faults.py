@@ -40,8 +40,7 @@ def answered(service, count=20):
 def test_killed_and_started_again(made, kind):
     """kill -9 leaves nothing behind that the next start would trip over."""
     first = made(kind)
-    first.child.kill()
-    first.child.wait()
+    first.end()
     if kind == "tap":
         eventually(lambda: "ws0" not in first.host.run("ip", "-br", "link"), "the interface is gone")
     else:

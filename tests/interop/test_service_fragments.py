@@ -6,33 +6,25 @@
 """
 
 import re
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from topology import COMPILE_S, SOURCE, Host, eventually
+from child import HERE, HERE6, Child, pings
+from topology import COMPILE_S, Host, eventually
 
 pytestmark = pytest.mark.long
 SERVICE = Path(__file__).with_name("long_service.py")
-HERE, HERE6 = "10.7.0.1", "fd07::1"
 
 
-class Service:
+class Service(Child):
     """The service, and two hosts that reach it: one on its link, one behind that."""
 
     def __init__(self, folder):
         self.near, self.far = Host("near"), Host("far")
-        self.out = folder / "out"
-        with self.out.open("w") as out:
-            self.child = subprocess.Popen(
-                [sys.executable, str(SERVICE), f"tap:ws0,netns={self.near.name}", f"{HERE}/24", f"{HERE6}/64", "via",
-                 "10.7.0.2", "fd07::2"], stdout=out, stderr=subprocess.STDOUT,
-                env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin"},
-            )  # fmt: skip
-        eventually(lambda: "ws0" in self.near.run("ip", "-br", "link") or self.child.poll() is not None, "the device")
-        assert self.child.poll() is None, self.out.read_text()
+        own, gateways = (f"{HERE}/24", f"{HERE6}/64"), ("10.7.0.2", "fd07::2")
+        super().__init__(folder, str(SERVICE), f"tap:ws0,netns={self.near.name}", *own, "via", *gateways)
+        eventually(lambda: self.runs() and "ws0" in self.near.run("ip", "-br", "link"), "the device")
         near, far = self.near, self.far
         near.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "eth0", "netns", far.name)
         near.run("ip", "address", "add", "10.7.0.2/24", "dev", "ws0")
@@ -46,12 +38,8 @@ class Service:
         near.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
         far.run("ip", "route", "add", "default", "via", "10.8.0.1")
         far.run("ip", "route", "add", "default", "via", "fd08::1")
-        eventually(lambda: self.pings(near, HERE), f"an answer: {self.out.read_text()}", COMPILE_S)
-        eventually(lambda: self.pings(far, HERE6), "an answer")
-
-    def pings(self, host, address, *options):
-        assert self.child.poll() is None, self.out.read_text()
-        return "1 received" in host.run("ping", "-n", "-c", "1", "-W", "1", *options, address, check=False)
+        eventually(lambda: self.runs() and pings(near, HERE), "an answer", COMPILE_S)
+        eventually(lambda: self.runs() and pings(far, HERE6), "an answer")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +48,7 @@ def service(tmp_path_factory, network):
     try:
         yield made
     finally:
-        made.child.kill()
-        made.child.wait()
+        made.end()
         made.near.remove()
         made.far.remove()
 
@@ -140,8 +127,6 @@ def test_a_flood_of_fragments_of_strangers(service):
 
 
 def test_stop_balances(service):
-    service.child.send_signal(signal.SIGINT)
-    assert service.child.wait(30) == 0, service.out.read_text()
-    text = service.out.read_text()
+    text = service.stop()
     assert "leak" not in text
     assert re.search("fragmented", text)
