@@ -13,7 +13,8 @@ from wirespeed.bench.port_echo import waited_s
 from wirespeed.bench.serve_latency import stops
 from wirespeed.eal.clock import tsc_hz
 
-_CORE = max(os.sched_getaffinity(0))
+_CORES = sorted(os.sched_getaffinity(0))
+_CORE = _CORES[-1]
 _REFUSED = refusal(_CORE)
 
 pytestmark = pytest.mark.skipif(_REFUSED is not None, reason=str(_REFUSED))
@@ -52,6 +53,6 @@ def test_time_that_others_had_is_what_a_polling_thread_waited() -> None:
 
 
 def test_a_core_that_reads_the_clock_is_stopped_now_and_then() -> None:
-    half, slowest, always = stops(_CORE, 0.3, (0.5, 0.999, 1.0))
+    half, slowest, always = stops(_CORE, _CORES[0], 0.3, (0.5, 0.999, 1.0))
     assert half <= slowest <= always
-    assert 0 < always < 300_000  # the timer's interrupt, at least
+    assert 0 < always < 300_000  # other interrupts than the timer's: that one stops both cores at a time

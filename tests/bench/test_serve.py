@@ -10,7 +10,7 @@ from wirespeed.bench.port_echo import cpu_s
 from wirespeed.bench.port_memif import Turn
 from wirespeed.bench.serve_client import Asked, shown
 from wirespeed.bench.serve_late import spread
-from wirespeed.bench.serve_latency import Latencies, overlapping, until_answered
+from wirespeed.bench.serve_latency import Latencies, overlapping, until_answered, until_back
 from wirespeed.bench.serve_veth import _bounds
 
 
@@ -35,6 +35,13 @@ def test_a_probe_that_was_under_way_while_the_prober_stood_still_is_known() -> N
     last = np.array([99, 100, 160, 299, 400, 306, 999])
     assert overlapping(first, last, away).tolist() == [False, True, True, False, True, True, False]
     assert not overlapping(first, last, away[:0]).any()
+
+
+def test_who_comes_while_a_core_stands_still_waits_until_it_looks_again() -> None:
+    away = np.array([[100, 200], [300, 310]])
+    comes = np.array([99, 100, 150, 200, 299, 305, 310, 999])
+    assert until_back(comes, away).tolist() == [0, 100, 50, 0, 0, 5, 0, 0]
+    assert not until_back(comes, away[:0]).any()
 
 
 def test_a_turn_whose_cores_were_far_apart_is_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

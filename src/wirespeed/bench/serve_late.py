@@ -37,10 +37,11 @@ def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], No
     clock: list[list[float]] = []
     probes = _PROBES_QUICK if settings.quick else _PROBES
     turns = settings.pairs if settings.quick else max(settings.pairs, _TURNS)
+    kinds = ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep")
     refused = refusal(scene.worker)
     for number in range(turns):
         tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
-        for kind in ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep"):
+        for kind in kinds[number % len(kinds) :] + kinds[: number % len(kinds)]:  # none is always the first
             with scene.answering(kind) as process:
                 time.sleep(_SETTLE_S_QUICK if settings.quick else _SETTLE_S)
                 server = None if refused else Server(scene.worker, (process,))
@@ -48,7 +49,7 @@ def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], No
                 turn = latencies(network, interface, scene.frame, load, probes, scene.far, _SHARES, server)
                 times.setdefault(kind, []).append(turn)
         if not refused:
-            clock.append(stops(scene.worker, _STOPS_S_QUICK if settings.quick else _STOPS_S, _SHARES))
+            clock.append(stops(scene.worker, scene.far, _STOPS_S_QUICK if settings.quick else _STOPS_S, _SHARES))
     settings.notes += [f"latency at {load:,.0f} requests/s, {kind}: {spread(of)}" for kind, of in times.items()]
     named = {"ours": times.pop("awake"), **times}
     what = "latency on a veth at a tenth of the load"

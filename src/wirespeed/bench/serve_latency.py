@@ -41,7 +41,7 @@ _ETH_P_ALL = 3
 _SOL_PACKET, _IGNORE_OUTGOING = 263, 23
 _SO_RCVBUFFORCE, _BUFFERED = 33, 16 << 20  # answers of a prober that stood still wait for it
 _PATIENCE_S = 0.2
-_AWAY_S = 20e-6  # between two looks at the clock: a probe sent in between, softirqs included, takes less
+_AWAY_S = 8e-6  # between two looks at the clock: sending a probe, softirqs included, takes less; a tick takes more
 _STOPPED_S = 1e-6  # between two looks of a core that does nothing else
 _COMERS = 1_000_000
 _BUFFER, _AWAY = 4096, 8192
@@ -178,39 +178,53 @@ def latencies(
     untouched = seen & (lost | ~overlapping(due, due + took, until_answered(due, due + took, taken)))
 
     def below(those: NDArray[np.bool_]) -> list[float]:
-        times = np.sort(took[those] if those.any() else took) / hz * 1e6
-        return [float(times[min(int(share * len(times)), len(times) - 1)]) for share in wanted]
+        return shares_below(took[those] if those.any() else took, wanted)
 
     left_out, disturbed = 1 - seen.mean(), 1 - untouched.sum() / max(seen.sum(), 1)
     return Latencies(below(seen), int(lost.sum()), float(left_out), float(disturbed), below(untouched))
 
 
-def stops(core: int, seconds: float, wanted: Sequence[float]) -> list[float]:
+def stops(core: int, client: int, seconds: float, wanted: Sequence[float]) -> list[float]:
     """How many microseconds who comes to a polled core waits until it looks, if nobody else has it and it does nothing.
 
-    No server on that core can be quicker than what it does itself, and this.
+    No server on ``core`` can be quicker than what it does itself, and this. As with probes, who comes while the core
+    ``client`` stands still is left out.
     """
-    with Region(_AWAYS * 16, "wirespeed-stops", huge=False) as memory:
-        said: list[tuple[int, int, int]] = []
+    aways: dict[int, NDArray[np.int64]] = {}
 
-        def look() -> None:
-            os.sched_setaffinity(0, {core})
-            said.append(_look(memory.address, int(seconds * tsc_hz()), int(_STOPPED_S * tsc_hz())))
+    def look(where: int, away_s: float) -> None:
+        os.sched_setaffinity(0, {where})
+        with Region(_AWAYS * 16, "wirespeed-stops", huge=False) as memory:
+            begun, ended, count = _look(memory.address, int(seconds * tsc_hz()), int(away_s * tsc_hz()))
+            aways[where] = np.frombuffer(read_bytes(memory.address, 16 * count), np.int64).reshape(-1, 2)
+            looked.append((begun, ended))
 
-        thread = threading.Thread(target=look)
-        with CoreWatch(core) as watch:
+    looked: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=look, args=each) for each in ((core, _STOPPED_S), (client, _AWAY_S))]
+    with CoreWatch(core) as watch:
+        for thread in threads:
             thread.start()
+        for thread in threads:
             thread.join()
-        begun, ended, aways = said[0]
-        away = np.frombuffer(read_bytes(memory.address, 16 * aways), np.int64).reshape(-1, 2)
+    away = aways[core]
     away = away[~overlapping(away[:, 0], away[:, 1], watch.taken((os.getpid(),)))]
-    comes = np.linspace(begun, ended, _COMERS).astype(np.int64)
-    next_stop = np.minimum(np.searchsorted(away[:, 1], comes), max(len(away) - 1, 0))
-    waits = np.zeros(_COMERS)
-    if len(away):
-        inside = (away[next_stop, 0] <= comes) & (comes < away[next_stop, 1])
-        waits = np.sort(np.where(inside, away[next_stop, 1] - comes, 0)) / tsc_hz() * 1e6
-    return [float(waits[min(int(share * _COMERS), _COMERS - 1)]) for share in wanted]
+    comes = np.linspace(max(each[0] for each in looked), min(each[1] for each in looked), _COMERS).astype(np.int64)
+    waits = until_back(comes, away)
+    return shares_below(waits[~overlapping(comes, comes + waits, aways[client])], wanted)
+
+
+def shares_below(times: NDArray[np.int64], wanted: Sequence[float]) -> list[float]:
+    """The microseconds that these shares of some cycles stay below."""
+    found = np.sort(times) / tsc_hz() * 1e6
+    return [float(found[min(int(share * len(found)), len(found) - 1)]) for share in wanted]
+
+
+def until_back(comes: NDArray[np.int64], away: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How long after each of those times it is until none of ``away`` is: rows of two, in order, apart."""
+    ended = np.append(away[:, 1], np.iinfo(np.int64).max)
+    begun = np.append(away[:, 0], np.iinfo(np.int64).max)
+    stop = np.searchsorted(ended[:-1], comes, side="right")
+    return np.where(begun[stop] <= comes, ended[stop] - comes, 0)
 
 
 def until_answered(due: NDArray[np.int64], done: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -229,4 +243,4 @@ def overlapping(first: NDArray[np.int64], last: NDArray[np.int64], away: NDArray
     return begun[ended] <= last
 
 
-__all__ = ["Latencies", "Server", "latencies", "overlapping", "stops", "until_answered"]
+__all__ = ["Latencies", "Server", "latencies", "overlapping", "shares_below", "stops", "until_answered", "until_back"]
