@@ -5,7 +5,9 @@ a core that does nothing but read the clock is stopped for.
 
 Whatever else runs on the machine wakes up on a core that is idle, if there is one, else where it ran last. A server
 that starts up on its own core drives all that to the other one; one that starts up elsewhere draws it to its own, and
-there it stays. So each has its core for a second, while the client's is idle, before it is asked.
+there it stays. And what a start left over, pages kept for one core above all, the kernel collects once a second, for
+hundreds of microseconds on that core. So each has its core for three seconds, while the client's is idle, before it is
+asked.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _SHARES = (0.5, 0.999)
 _PROBES, _PROBES_QUICK = 50_000, 200
 _TURNS = 11  # at least: the slowest move tenfold from turn to turn
-_SETTLE_S, _SETTLE_S_QUICK = 1.0, 0.0
+_SETTLE_S, _SETTLE_S_QUICK = 3.0, 0.0
 _STOPS_S, _STOPS_S_QUICK = 2.0, 0.05
 
 
@@ -36,6 +38,7 @@ def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], No
     times: dict[str, list[Latencies]] = {}
     clock: list[list[float]] = []
     probes = _PROBES_QUICK if settings.quick else _PROBES
+    settle_s = _SETTLE_S_QUICK if settings.quick else _SETTLE_S
     turns = settings.pairs if settings.quick else max(settings.pairs, _TURNS)
     kinds = ("awake", "busy", "testpmd", "asleep", "mirror") if settings.peer else ("awake", "asleep")
     refused = refusal(scene.worker)
@@ -43,12 +46,13 @@ def rows(scene: Scene, settings: Settings, load: float, tell: Callable[[str], No
         tell(f"latency on a veth at {load:,.0f} requests/s: round {number + 1} of {turns}")
         for kind in kinds[number % len(kinds) :] + kinds[: number % len(kinds)]:  # none is always the first
             with scene.answering(kind) as process:
-                time.sleep(_SETTLE_S_QUICK if settings.quick else _SETTLE_S)
+                time.sleep(settle_s)
                 server = None if refused else Server(scene.worker, (process,))
                 network, interface = scene.client
                 turn = latencies(network, interface, scene.frame, load, probes, scene.far, _SHARES, server)
                 times.setdefault(kind, []).append(turn)
         if not refused:
+            time.sleep(settle_s)
             clock.append(stops(scene.worker, scene.far, _STOPS_S_QUICK if settings.quick else _STOPS_S, _SHARES))
     settings.notes += [f"latency at {load:,.0f} requests/s, {kind}: {spread(of)}" for kind, of in times.items()]
     named = {"ours": times.pop("awake"), **times}

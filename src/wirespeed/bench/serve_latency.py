@@ -192,15 +192,15 @@ def stops(core: int, client: int, seconds: float, wanted: Sequence[float]) -> li
     """
     aways: dict[int, NDArray[np.int64]] = {}
 
-    def look(where: int, away_s: float) -> None:
+    def look(where: int) -> None:
         os.sched_setaffinity(0, {where})
         with Region(_AWAYS * 16, "wirespeed-stops", huge=False) as memory:
-            begun, ended, count = _look(memory.address, int(seconds * tsc_hz()), int(away_s * tsc_hz()))
+            begun, ended, count = _look(memory.address, int(seconds * tsc_hz()), int(_STOPPED_S * tsc_hz()))
             aways[where] = np.frombuffer(read_bytes(memory.address, 16 * count), np.int64).reshape(-1, 2)
             looked.append((begun, ended))
 
     looked: list[tuple[int, int]] = []
-    threads = [threading.Thread(target=look, args=each) for each in ((core, _STOPPED_S), (client, _AWAY_S))]
+    threads = [threading.Thread(target=look, args=(each,)) for each in (core, client)]
     with CoreWatch(core) as watch:
         for thread in threads:
             thread.start()

@@ -54,8 +54,11 @@ def lose(queue, cache, vector, count):  # type: ignore[no-untyped-def]
 
 @inline
 def tired(work, empty_turns):  # type: ignore[no-untyped-def]
-    """Nothing moved this turn: pause; 1 when it is time to block."""
-    pause()
+    """Nothing moved this turn: 1 when it is time to block.
+
+    No PAUSE here: one every few tens of nanoseconds is what hypervisors take for a spin lock whose holder is not
+    running, and stop the core to look for it (docs/design/0027-whose-core-it-is.md).
+    """
     if empty_turns & (_LOOKS - 1) != 0:
         return 0
     return _tired(work, empty_turns)
