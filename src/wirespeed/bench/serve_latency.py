@@ -27,6 +27,7 @@ import numpy as np
 
 from wirespeed.bench.core_watch import CoreWatch
 from wirespeed.eal.clock import tsc_hz
+from wirespeed.eal.cores import kept_off
 from wirespeed.jit import cycles, kernel, load64, read_bytes, store64, write_bytes
 from wirespeed.jit.libc import read, write
 from wirespeed.mem.region import Region
@@ -201,7 +202,7 @@ def stops(core: int, client: int, seconds: float, wanted: Sequence[float]) -> li
 
     looked: list[tuple[int, int]] = []
     threads = [threading.Thread(target=look, args=(each,)) for each in (core, client)]
-    with CoreWatch(core) as watch:
+    with kept_off((core,)), CoreWatch(core) as watch:
         for thread in threads:
             thread.start()
         for thread in threads:

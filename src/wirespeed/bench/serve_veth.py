@@ -31,6 +31,7 @@ from wirespeed.bench.synthetic import udp4
 from wirespeed.bench.testpmd import Setting, Testpmd
 from wirespeed.bench.veths import GATEWAYS, LEFT, Veths
 from wirespeed.bench.xdp_traffic import Mirror, Sink
+from wirespeed.eal.cores import kept_off
 
 Tell = Callable[[str], None]
 
@@ -99,7 +100,7 @@ class Scene:
 
     @contextlib.contextmanager
     def answering(self, kind: str) -> Iterator[int]:
-        """Somebody echoes: the process."""
+        """Somebody echoes: the process. Other threads of this one keep off its core, whoever it is."""
         with self._server(kind) as process:
             until = time.monotonic() + _READY_S
             while True:
@@ -108,7 +109,8 @@ class Scene:
                     break
                 if time.monotonic() > until:
                     raise BenchError(f"the server on the veth does not answer: {kind}")
-            yield process
+            with kept_off((self.worker,)):
+                yield process
 
     @contextlib.contextmanager
     def _server(self, kind: str) -> Iterator[int]:

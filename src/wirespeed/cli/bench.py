@@ -65,7 +65,7 @@ def command(
     console = Console(stderr=True, highlight=False)
     rows: list[Any] = []
     failed: list[str] = []
-    with console.status("measuring") as status:
+    with console.status("measuring", refresh_per_second=1) as status:  # who redraws has a core meanwhile
         for bench in [name] if name else list(BENCHES):
             measure: Callable[..., Sequence[Any]] = import_module(BENCHES[bench]).rows
             try:

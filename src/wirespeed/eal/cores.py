@@ -15,7 +15,7 @@ kernel-parameters.txt (isolcpus, nohz_full); Documentation/admin-guide/cputopolo
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +161,16 @@ def restore(kept: Iterable[Kept]) -> None:
         with contextlib.suppress(ProcessLookupError):
             if os.sched_getaffinity(each.thread) == each.given:
                 os.sched_setaffinity(each.thread, each.before)
+
+
+@contextlib.contextmanager
+def kept_off(taken: Iterable[int]) -> Iterator[None]:
+    """:func:`avoid` meanwhile."""
+    kept = avoid(taken)
+    try:
+        yield
+    finally:
+        restore(kept)
 
 
 def unpin(mask: frozenset[int]) -> None:

@@ -217,11 +217,8 @@ class Engine(Changing):
     def aside(self) -> Iterator[None]:
         """Keep this process's other threads off the workers' cores meanwhile, each that may use others: when one had
         work to do there, packets would wait. What they start meanwhile, threads and processes, inherits that."""
-        kept = cores.avoid(self.cores)
-        try:
+        with cores.kept_off(self.cores):
             yield
-        finally:
-            cores.restore(kept)
 
     def pause(self) -> None:
         """Take the workers off their cores; what is in flight stays where it is."""
