@@ -21,15 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from wirespeed.bench.result import Row, ratio
+from wirespeed.bench.serve_late import SHARES, effort
 from wirespeed.bench.serve_latency import latencies
 from wirespeed.bench.serve_veth import Scene
 from wirespeed.bench.settings import Settings
 from wirespeed.bench.veths import Veths
 
 _RATE = 25_000.0
-_PROBES, _PROBES_QUICK = 50_000, 200
-_SETTLE_S, _SETTLE_S_QUICK = 1.0, 0.0
-_SHARES = (0.5, 0.999)
 _DEFERRED = {"gro_flush_timeout": 200_000, "napi_defer_hard_irqs": 100}  # nanoseconds; polls that may find nothing
 _WAYS: dict[str, dict[str, tuple[str, dict[str, int]]]] = {
     "af_xdp": {
@@ -56,23 +54,23 @@ def rows(settings: Settings, tell: Callable[[str], None]) -> Sequence[Row]:
             for who, ways in turns.items():
                 for how, found in ways.items():
                     found.append(_turn(scene, *_WAYS[who][how], settings))
-    return [row for who, ways in turns.items() for place in range(len(_SHARES)) for row in _beside(who, place, ways)]
+    return [row for who, ways in turns.items() for place in range(len(SHARES)) for row in _beside(who, place, ways)]
 
 
 def _beside(who: str, place: int, ways: dict[str, list[list[float]]]) -> Iterator[Row]:
     """One share of the probes: as it is, beside each setting."""
     plain, *others = ([each[place] for each in found] for found in ways.values())
-    metric = f"latency of {who}, p{_SHARES[place] * 100:g}"
+    metric = f"latency of {who}, p{SHARES[place] * 100:g}"
     for how, theirs in zip(list(ways)[1:], others, strict=True):
         pairs = [ratio(a, b, lower_is_better=True) for a, b in zip(plain, theirs, strict=True)]
         yield Row("polling", metric, "us", median(plain), how, median(theirs), median(pairs))
 
 
 def _turn(scene: Scene, kind: str, values: dict[str, int], settings: Settings) -> list[float]:
-    probes = _PROBES_QUICK if settings.quick else _PROBES
+    probes, settle_s = effort(settings)
     with scene.answering(kind), _set(scene, values):
-        time.sleep(_SETTLE_S_QUICK if settings.quick else _SETTLE_S)
-        return latencies(*scene.client, scene.frame, _RATE, probes, scene.far, _SHARES).microseconds
+        time.sleep(settle_s)
+        return latencies(*scene.client, scene.frame, _RATE, probes, scene.far, SHARES).microseconds
 
 
 @contextlib.contextmanager
