@@ -97,6 +97,7 @@ def test_a_connection_to_the_interface_itself_survives(network) -> None:
                 while queries.recv(2048)[: len(query)] != swapped:
                     pass
             assert made.extended()["passed_to_kernel"] >= 50
+            eventually(lambda: made.stats().tx_packets >= 50, "the last answer, counted after it was sent")
             assert made.stats().rx_packets == made.stats().tx_packets == 50
         assert client.fileno() == -1
     finally:
@@ -152,7 +153,8 @@ def test_dpdk_gets_every_packet_back(network) -> None:
 
         def settled() -> bool:
             made.refresh()
-            return bool(made.stats().tx_packets == peer.stats()["RX-packets"])
+            theirs, ours = peer.stats(), made.stats()
+            return bool(ours.rx_packets == theirs["TX-packets"] and ours.tx_packets == theirs["RX-packets"])
 
         peer.change(mode="rxonly")  # what was on its way when it stopped waits in its ring
         peer.start()

@@ -104,6 +104,7 @@ def test_two_queues(tmp_path, options) -> None:
         peer.stop()
         theirs = peer.stats()
         eventually(lambda: device.stats().rx_packets == theirs["TX-packets"], "the last packets")
+        eventually(lambda: device.stats().tx_packets >= theirs["RX-packets"], "the last to be counted")
         assert theirs["RX-packets"] <= device.stats().tx_packets <= theirs["RX-packets"] + 128
 
 
