@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 
+import numba
 import pytest
 
 import wirespeed as ws
@@ -12,7 +13,8 @@ from wirespeed.engine.idle import spin_cycles
 from wirespeed.errors import WirespeedError
 from wirespeed.graph.graph import Graph
 from wirespeed.graph.layout import Worker
-from wirespeed.jit import fence, inline, le64, load32, load64, store64
+from wirespeed.graph.support import tired
+from wirespeed.jit import COMPILED, fence, inline, le64, load32, load64, pause, store64
 from wirespeed.jit.libc import read
 from wirespeed.mem.descriptor import blank
 from wirespeed.mem.pool import Cache, take, taken
@@ -140,6 +142,24 @@ def test_latency_never_blocks():
         loops = record.loops
         until(lambda: record.loops > loops + 1000, "the worker polls")
         assert record.sleeps == 0
+
+
+@pytest.mark.skipif(not COMPILED, reason="interpreted, there is no machine code")
+def test_a_turn_without_packets_does_not_pause():
+    """What a hypervisor takes for a spin lock (docs/design/0027-whose-core-it-is.md); only the longer waits pause."""
+
+    @numba.njit(error_model="numpy")
+    def turn(work, empty_turns):
+        return tired(work, empty_turns | 1)  # never one in which it looks at the clock
+
+    @numba.njit(error_model="numpy")
+    def long_wait():
+        pause()
+
+    turn(0, 0)
+    long_wait()
+    assert "\tpause\n" not in next(iter(turn.inspect_asm().values()))
+    assert "\tpause\n" in next(iter(long_wait.inspect_asm().values()))
 
 
 def test_a_silence_teaches_not_to_spin():
