@@ -121,15 +121,21 @@ KINDS = (
 
 
 def spoofed(frame, random):
-    """The same frame from somebody else, in 10.0.0.0/8 or fd07::/64, its checksums right."""
+    """The same frame from somebody else, in 10.0.0.0/8 or fd07::/64, its checksums right.
+
+    Who sends ARP is in 10.128.0.0/9, everybody else in the other half: no stranger whose Ethernet address was heard
+    asks for what would then be answered.
+    """
     made = bytearray(frame)
     made[7:12] = random.randbytes(5)
     ethertype = made[12:14]
     if ethertype == b"\x08\x06":
         made[22:28] = made[6:12]
         made[29:32] = random.randbytes(3)
+        made[29] |= 0x80
     elif ethertype == b"\x08\x00":
         made[27:30] = random.randbytes(3)
+        made[27] &= 0x7F
         made[18:20] = random.randbytes(2)  # the identification, that fragments have datagrams of their own
         header = (made[14] & 15) * 4
         if made[23] == 17 and not made[20] & 0x20:
